@@ -1,1 +1,2 @@
-export {};
+export * from './recipe.js';
+export * from './round.js';
