@@ -1,1 +1,11 @@
-export {};
+export { LmError } from './lm-error.js';
+export type { LmErrorReason } from './lm-error.js';
+export { firstNonFinite, narrowToBfloat16, narrowToFloat16, widenBfloat16, widenFloat16 } from './dtype.js';
+export { decodeSafetensors, encodeSafetensors, readSafetensors, writeSafetensors } from './safetensors.js';
+export type { SafetensorsDtype, SafetensorsReader, TensorEntry, TensorInput } from './safetensors.js';
+export { architectures } from './config-architectures.js';
+export type { ArchitectureSpec, BiasRule, LayerRole } from './config-architectures.js';
+export { architectureOf, parseModelConfig, readModelConfig } from './config.js';
+export type { Llama3RopeScaling, ModelConfig } from './config.js';
+export { parameterCount, parameterNames, parameterShapes } from './config-parameters.js';
+export type { LayerNames, LinearNames, ParameterNames } from './config-parameters.js';

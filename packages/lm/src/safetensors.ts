@@ -1,0 +1,279 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { narrowToBfloat16, narrowToFloat16, widenBfloat16, widenFloat16 } from './dtype.js';
+import { writeFileAtomically } from './safetensors-file.js';
+import { maxHeaderBytes, parseHeader } from './safetensors-header.js';
+import type { TensorEntry } from './safetensors-header.js';
+import { LmError } from './lm-error.js';
+
+export type { SafetensorsDtype, TensorEntry } from './safetensors-header.js';
+
+/** An open safetensors file or buffer: its header in memory, its tensors read on demand. Close it after use. */
+export interface SafetensorsReader extends Disposable {
+  /** What error messages call this file: its path, or the label given to {@link decodeSafetensors}. */
+  readonly label: string;
+  /** The header's `__metadata__`, empty when absent. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Type, shape and place of every tensor, by name, in the order of the data. */
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+  /**
+   * Reads an F32, F16 or BF16 tensor into a new float32 array of exactly its size.
+   * @throws LmError `TENSOR_MISSING`, `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_SHAPE_MISMATCH` (when `expectedShape` is
+   * given and differs), `FILE_UNREADABLE`.
+   */
+  readFloats(name: string, expectedShape?: readonly number[]): Float32Array<ArrayBuffer>;
+  /** Reads the bytes of a tensor of any type, little-endian, into a new buffer of exactly their size. */
+  readBytes(name: string): Uint8Array<ArrayBuffer>;
+  /** Releases the file. Idempotent; reading afterwards throws. */
+  close(): void;
+}
+
+/** A tensor to write. `dtype` narrows a Float32Array on the way out; it may be left out everywhere. */
+export interface TensorInput {
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array | BigInt64Array | Uint8Array;
+  readonly dtype?: 'F32' | 'F16' | 'BF16';
+}
+
+/**
+ * Opens a safetensors file (format of huggingface/safetensors: an 8-byte little-endian header length, a JSON header, then
+ * the tensors without gaps) and checks its header against the file's length. No tensor is read yet.
+ * @throws LmError `FILE_MISSING`, `FILE_UNREADABLE`, `SAFETENSORS_TRUNCATED`, `SAFETENSORS_INVALID`.
+ */
+export function readSafetensors(path: string): SafetensorsReader {
+  const fd = openForReading(path);
+  let open = true;
+  const close = (): void => {
+    if (open) closeSync(fd);
+    open = false;
+  };
+  try {
+    const byteLength = fstatSync(fd).size;
+    return createReader(path, byteLength, close, (target, position) => {
+      if (!open) throw new LmError('FILE_UNREADABLE', `${path} was read after it was closed.`);
+      readFully(path, fd, target, position);
+    });
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** {@link readSafetensors} over bytes already in memory; `label` names them in error messages. */
+export function decodeSafetensors(bytes: Uint8Array, label: string): SafetensorsReader {
+  return createReader(
+    label,
+    bytes.byteLength,
+    () => undefined,
+    (target, position) => target.set(bytes.subarray(position, position + target.byteLength)),
+  );
+}
+
+/**
+ * Lays tensors out as a safetensors file. The bytes are a function of the arguments' values alone: wider types first,
+ * then names in code-unit order, sorted metadata, a header padded with spaces so that the data starts 8-byte aligned.
+ * @throws LmError `TENSOR_SHAPE_MISMATCH` when a tensor's data does not fill its shape.
+ */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, TensorInput>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const { chunks, byteLength } = layOut(tensors, metadata);
+  const file = new Uint8Array(byteLength);
+  let offset = 0;
+  for (const chunk of chunks()) {
+    file.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return file;
+}
+
+/**
+ * Writes {@link encodeSafetensors}'s bytes tensor by tensor to `path`: into a temporary file beside it, flushed to disk,
+ * then renamed. A failure (a full disk, say) leaves an earlier file at `path` as it was.
+ * @throws LmError `FILE_NOT_WRITTEN`, `TENSOR_SHAPE_MISMATCH`.
+ */
+export function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, TensorInput>,
+  metadata: Readonly<Record<string, string>> = {},
+): void {
+  writeFileAtomically(path, layOut(tensors, metadata).chunks());
+}
+
+type ReadAt = (target: Uint8Array<ArrayBuffer>, position: number) => void;
+
+function createReader(
+  label: string,
+  byteLength: number,
+  close: () => void,
+  readAt: ReadAt,
+): SafetensorsReader {
+  const { metadata, entries, dataStart } = readHeader(label, byteLength, readAt);
+  const entryOf = (name: string): TensorEntry => {
+    const entry = entries.get(name);
+    if (entry === undefined) {
+      throw new LmError(
+        'TENSOR_MISSING',
+        `${label} has no tensor "${name}". Check that it is the right file.`,
+        {
+          details: { file: label, tensor: name },
+        },
+      );
+    }
+    return entry;
+  };
+  const readBytes = (name: string): Uint8Array<ArrayBuffer> => {
+    const entry = entryOf(name);
+    const bytes = new Uint8Array(entry.byteLength);
+    readAt(bytes, dataStart + entry.byteOffset);
+    return bytes;
+  };
+  const readFloats = (name: string, expectedShape?: readonly number[]): Float32Array<ArrayBuffer> => {
+    const entry = entryOf(name);
+    if (expectedShape !== undefined) checkShape(label, name, entry.shape, expectedShape);
+    if (entry.dtype === 'F32') return new Float32Array(readBytes(name).buffer);
+    if (entry.dtype !== 'F16' && entry.dtype !== 'BF16') {
+      throw new LmError(
+        'TENSOR_DTYPE_UNSUPPORTED',
+        `${label}: tensor "${name}" has type ${entry.dtype}; expected F32, F16 or BF16. ` +
+          'Save the checkpoint unquantised in one of these types.',
+        { details: { file: label, tensor: name, dtype: entry.dtype } },
+      );
+    }
+    return readHalves(entry.dtype, entry.byteLength / 2, dataStart + entry.byteOffset, readAt);
+  };
+  return { label, metadata, entries, readFloats, readBytes, close, [Symbol.dispose]: close };
+}
+
+/** Widens through a small buffer, so that a 16-bit tensor never occupies more memory than its float32 result. */
+function readHalves(dtype: 'F16' | 'BF16', count: number, position: number, readAt: ReadAt) {
+  const widen = dtype === 'F16' ? widenFloat16 : widenBfloat16;
+  const out = new Float32Array(count);
+  const chunk = new Uint16Array(Math.min(count, 1 << 19));
+  for (let start = 0; start < count; start += chunk.length) {
+    const halves = chunk.subarray(0, Math.min(chunk.length, count - start));
+    readAt(new Uint8Array(halves.buffer, 0, halves.byteLength), position + 2 * start);
+    widen(halves, out, start);
+  }
+  return out;
+}
+
+function readHeader(label: string, byteLength: number, readAt: ReadAt) {
+  const truncated = (expectedBytes: number): LmError =>
+    new LmError(
+      'SAFETENSORS_TRUNCATED',
+      `${label} is truncated: its header needs ${expectedBytes} bytes, the file has ${byteLength}. Download or copy it again.`,
+      { details: { file: label, expectedBytes, actualBytes: byteLength } },
+    );
+  if (byteLength < 8) throw truncated(8);
+  const prefix = new Uint8Array(8);
+  readAt(prefix, 0);
+  const headerBytes = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (headerBytes > maxHeaderBytes) {
+    throw new LmError(
+      'SAFETENSORS_INVALID',
+      `${label} claims a header of ${headerBytes} bytes; the format allows ${maxHeaderBytes}. It is not a safetensors file ` +
+        '(a Git LFS pointer or a web page, perhaps): fetch the file itself.',
+      { details: { file: label, headerBytes } },
+    );
+  }
+  const dataStart = 8 + headerBytes;
+  if (dataStart > byteLength) throw truncated(dataStart);
+  const header = new Uint8Array(headerBytes);
+  readAt(header, 8);
+  return { ...parseHeader(label, header, byteLength - dataStart), dataStart };
+}
+
+function checkShape(label: string, name: string, got: readonly number[], expected: readonly number[]): void {
+  if (got.length === expected.length && got.every((size, i) => size === expected[i])) return;
+  throw new LmError(
+    'TENSOR_SHAPE_MISMATCH',
+    `${label}: tensor "${name}" has shape [${got.join(', ')}]; expected [${expected.join(', ')}]. ` +
+      'The weights and config.json are of different models: take both from the same place.',
+    { details: { file: label, tensor: name, got: got.join(','), expected: expected.join(',') } },
+  );
+}
+
+function openForReading(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new LmError(
+      missing ? 'FILE_MISSING' : 'FILE_UNREADABLE',
+      missing
+        ? `${path} does not exist. Point to a Hugging Face model folder that holds it, or download it.`
+        : `${path} cannot be opened: ${(cause as Error).message}. Check its permissions.`,
+      { details: { file: path }, cause },
+    );
+  }
+}
+
+function readFully(path: string, fd: number, target: Uint8Array, position: number): void {
+  // One read call moves at most 2 GiB.
+  const maxReadBytes = 1 << 28;
+  let done = 0;
+  while (done < target.byteLength) {
+    const read = readSync(
+      fd,
+      target,
+      done,
+      Math.min(maxReadBytes, target.byteLength - done),
+      position + done,
+    );
+    if (read === 0) {
+      throw new LmError(
+        'SAFETENSORS_TRUNCATED',
+        `${path} ended ${target.byteLength - done} bytes early: it was changed while being read. Load it again.`,
+        { details: { file: path } },
+      );
+    }
+    done += read;
+  }
+}
+
+function layOut(tensors: ReadonlyMap<string, TensorInput>, metadata: Readonly<Record<string, string>>) {
+  const ordered = [...tensors].map(([name, tensor]) => ({ name, tensor, ...storage(name, tensor) }));
+  // Wider types first keeps every tensor aligned to its own element size.
+  ordered.sort((a, b) => b.elementBytes - a.elementBytes || (a.name < b.name ? -1 : 1));
+  const header: Record<string, unknown> = {};
+  const metadataEntries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  if (metadataEntries.length > 0) header['__metadata__'] = Object.fromEntries(metadataEntries);
+  let offset = 0;
+  for (const { name, tensor, dtype, elementBytes } of ordered) {
+    const end = offset + tensor.data.length * elementBytes;
+    header[name] = { dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    offset = end;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const headerBytes = Math.ceil(json.byteLength / 8) * 8;
+  const head = new Uint8Array(8 + headerBytes).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  head.set(json, 8);
+  function* chunks(): Generator<Uint8Array> {
+    yield head;
+    for (const { bytes } of ordered) yield bytes();
+  }
+  return { chunks, byteLength: head.byteLength + offset };
+}
+
+function storage(name: string, { data, dtype = 'F32', shape }: TensorInput) {
+  const expected = shape.reduce((product, size) => product * size, 1);
+  if (data.length !== expected) {
+    throw new LmError(
+      'TENSOR_SHAPE_MISMATCH',
+      `Tensor "${name}" has ${data.length} values but its shape [${shape.join(', ')}] needs ${expected}.`,
+      { details: { tensor: name, got: data.length, expected } },
+    );
+  }
+  const raw = (array: TensorInput['data'] | Uint16Array): Uint8Array =>
+    new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  if (data instanceof Float32Array) {
+    if (dtype === 'F16') return { dtype, elementBytes: 2, bytes: () => raw(narrowToFloat16(data)) };
+    if (dtype === 'BF16') return { dtype, elementBytes: 2, bytes: () => raw(narrowToBfloat16(data)) };
+    return { dtype, elementBytes: 4, bytes: () => raw(data) };
+  }
+  if (data instanceof Int32Array) return { dtype: 'I32', elementBytes: 4, bytes: () => raw(data) };
+  if (data instanceof BigInt64Array) return { dtype: 'I64', elementBytes: 8, bytes: () => raw(data) };
+  return { dtype: 'U8', elementBytes: 1, bytes: () => raw(data) };
+}
