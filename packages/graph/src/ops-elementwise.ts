@@ -1,0 +1,128 @@
+import type { DType } from './dtype.js';
+import { isFloat, onnxTypeCode } from './dtype.js';
+import type { GraphCore } from './graph-core.js';
+import { refuse } from './graph-core.js';
+import { broadcastShapes, formatShape } from './shape.js';
+import type { Attributes, Value } from './value.js';
+
+/** Operators that work element by element; binary ones broadcast as NumPy does. */
+export interface ElementwiseOps {
+  add(a: Value, b: Value): Value;
+  sub(a: Value, b: Value): Value;
+  mul(a: Value, b: Value): Value;
+  div(a: Value, b: Value): Value;
+  /** `base ** exponent`. */
+  pow(base: Value, exponent: Value): Value;
+  min(a: Value, b: Value): Value;
+  max(a: Value, b: Value): Value;
+  /** Remainder with the divisor's sign for integers; C `fmod` for floats. */
+  mod(a: Value, b: Value): Value;
+  neg(x: Value): Value;
+  abs(x: Value): Value;
+  exp(x: Value): Value;
+  log(x: Value): Value;
+  sqrt(x: Value): Value;
+  reciprocal(x: Value): Value;
+  tanh(x: Value): Value;
+  sigmoid(x: Value): Value;
+  sin(x: Value): Value;
+  cos(x: Value): Value;
+  floor(x: Value): Value;
+  relu(x: Value): Value;
+  identity(x: Value): Value;
+  /** `x * sigmoid(x)`. */
+  silu(x: Value): Value;
+  /** `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, the approximation Gemma calls `gelu_pytorch_tanh`. */
+  geluTanh(x: Value): Value;
+  /** Booleans. */
+  equal(a: Value, b: Value): Value;
+  less(a: Value, b: Value): Value;
+  lessOrEqual(a: Value, b: Value): Value;
+  greater(a: Value, b: Value): Value;
+  greaterOrEqual(a: Value, b: Value): Value;
+  and(a: Value, b: Value): Value;
+  or(a: Value, b: Value): Value;
+  not(x: Value): Value;
+  /** `condition ? a : b`, all three broadcast. */
+  where(condition: Value, a: Value, b: Value): Value;
+  cast(x: Value, to: DType): Value;
+}
+
+/** Binds {@link ElementwiseOps} to a graph. */
+export function createElementwiseOps(g: GraphCore): ElementwiseOps {
+  function emit(op: string, inputs: Value[], like: Value, attributes?: Attributes, domain?: string): Value {
+    return g.node(op, inputs, [{ shape: like.shape, dtype: like.dtype }], attributes, domain)[0];
+  }
+  function floatOnly(op: string, x: Value): void {
+    if (!isFloat(x.dtype)) refuse(op, [x], `takes a float tensor, got ${x.dtype}; cast it first`);
+  }
+  function float(op: string, attributes?: Attributes, domain?: string) {
+    return (x: Value) => {
+      floatOnly(op, x);
+      return emit(op, [x], x, attributes, domain);
+    };
+  }
+  function broadcast(op: string, a: Value, b: Value) {
+    if (a.dtype !== b.dtype) refuse(op, [a, b], `types ${a.dtype} and ${b.dtype} differ; cast one of them`);
+    return broadcastShapes(a.shape, b.shape) ?? refuse(op, [a, b], 'the shapes do not broadcast');
+  }
+  function binary(op: string, result?: DType, attributes?: (a: Value) => Attributes) {
+    return (a: Value, b: Value) => {
+      const shape = broadcast(op, a, b);
+      return g.node(op, [a, b], [{ shape, dtype: result ?? a.dtype }], attributes?.(a))[0];
+    };
+  }
+  function logical(op: string) {
+    const compute = binary(op, 'bool');
+    return (a: Value, b: Value) =>
+      a.dtype === 'bool' ? compute(a, b) : refuse(op, [a, b], `takes bool, got ${a.dtype}`);
+  }
+
+  return {
+    add: binary('Add'),
+    sub: binary('Sub'),
+    mul: binary('Mul'),
+    div: binary('Div'),
+    pow: binary('Pow'),
+    min: binary('Min'),
+    max: binary('Max'),
+    mod: binary('Mod', undefined, (a) => ({ fmod: { int: isFloat(a.dtype) ? 1 : 0 } })),
+    neg: (x) => emit('Neg', [x], x),
+    abs: (x) => emit('Abs', [x], x),
+    exp: float('Exp'),
+    log: float('Log'),
+    sqrt: float('Sqrt'),
+    reciprocal: float('Reciprocal'),
+    tanh: float('Tanh'),
+    sigmoid: float('Sigmoid'),
+    sin: float('Sin'),
+    cos: float('Cos'),
+    floor: float('Floor'),
+    relu: float('Relu'),
+    identity: (x) => emit('Identity', [x], x),
+    silu: float('QuickGelu', { alpha: { float: 1 } }, 'com.microsoft'),
+    geluTanh: float('Gelu', { approximate: { string: 'tanh' } }),
+    equal: binary('Equal', 'bool'),
+    less: binary('Less', 'bool'),
+    lessOrEqual: binary('LessOrEqual', 'bool'),
+    greater: binary('Greater', 'bool'),
+    greaterOrEqual: binary('GreaterOrEqual', 'bool'),
+    and: logical('And'),
+    or: logical('Or'),
+    not: (x) => (x.dtype === 'bool' ? emit('Not', [x], x) : refuse('Not', [x], `takes bool, got ${x.dtype}`)),
+    where(condition, a, b) {
+      const all = [condition, a, b];
+      if (condition.dtype !== 'bool') refuse('Where', all, `the condition is ${condition.dtype}, not bool`);
+      const chosen = broadcast('Where', a, b);
+      const shape = broadcastShapes(condition.shape, chosen);
+      if (!shape) refuse('Where', all, `the condition does not broadcast with ${formatShape(chosen)}`);
+      return g.node('Where', all, [{ shape, dtype: a.dtype }])[0];
+    },
+    cast(x, to) {
+      if (x.dtype === to) return x;
+      return g.node('Cast', [x], [{ shape: x.shape, dtype: to }], {
+        to: { int: onnxTypeCode[to] },
+      })[0];
+    },
+  };
+}

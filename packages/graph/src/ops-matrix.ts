@@ -1,0 +1,137 @@
+import type { GraphCore } from './graph-core.js';
+import { refuse } from './graph-core.js';
+import type { Dim } from './shape.js';
+import { broadcastShapes, formatShape } from './shape.js';
+import type { Attribute, Value } from './value.js';
+
+/** Options of {@link MatrixOps.gemm}: `alpha * op(a) op(b) + beta * c`. */
+export interface GemmOptions {
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+  readonly alpha?: number;
+  readonly beta?: number;
+  /** Broadcast to the result's shape. */
+  readonly c?: Value;
+}
+
+/** Options of {@link MatrixOps.fusedMatMul}; the transposes are of the last two axes. */
+export interface FusedMatMulOptions {
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+  readonly alpha?: number;
+}
+
+/** Options of {@link MatrixOps.matMulNBits}. */
+export interface MatMulNBitsOptions {
+  /** Inner and outer sizes of the unquantised `[outFeatures, inFeatures]` weight. */
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly bits: 4 | 8;
+  /** Values that share one scale; a power of two, at least 16. */
+  readonly blockSize: number;
+  /** 0 and 1: float32; 2: float16; 3: bfloat16; 4: int8 accumulation (fastest). */
+  readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
+  readonly zeroPoints?: Value;
+}
+
+/** Matrix products. */
+export interface MatrixOps {
+  /** `a [..., m, k]` times `b [..., k, n]`; leading axes broadcast. */
+  matMul(a: Value, b: Value): Value;
+  /** Two-dimensional product with transposes, scale and an addend: the fastest form for `[tokens, features]`. */
+  gemm(a: Value, b: Value, options?: GemmOptions): Value;
+  /** Batched product with transposes and a scale (`com.microsoft`). */
+  fusedMatMul(a: Value, b: Value, options?: FusedMatMulOptions): Value;
+  /**
+   * `x [..., inFeatures]` times a block-quantised weight (`com.microsoft`): `packed` uint8
+   * `[outFeatures, blocks, blockSize*bits/8]`, `scales` of `outFeatures*blocks` values. Not differentiable in the weight.
+   */
+  matMulNBits(x: Value, packed: Value, scales: Value, options: MatMulNBitsOptions): Value;
+}
+
+/** Binds {@link MatrixOps} to a graph. */
+export function createMatrixOps(g: GraphCore): MatrixOps {
+  function matMulShape(op: string, a: Value, b: Value, transA: boolean, transB: boolean): Dim[] {
+    if (a.dtype !== b.dtype) refuse(op, [a, b], `types ${a.dtype} and ${b.dtype} differ; cast one of them`);
+    if (a.shape.length < 2 || b.shape.length < 2)
+      refuse(op, [a, b], 'both operands need at least two dimensions');
+    const [m, k] = lastTwo(a, transA);
+    const [k2, n] = lastTwo(b, transB);
+    if (k !== k2) refuse(op, [a, b], `inner dimensions ${k} and ${k2} differ${flags(transA, transB)}`);
+    const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2));
+    if (!batch) refuse(op, [a, b], 'the leading dimensions do not broadcast');
+    return [...batch, m, n];
+  }
+  function lastTwo(v: Value, transposed: boolean): [Dim, Dim] {
+    const [rows, columns] = v.shape.slice(-2) as [Dim, Dim];
+    return transposed ? [columns, rows] : [rows, columns];
+  }
+  function flags(transA: boolean, transB: boolean): string {
+    const set = [transA && 'transA', transB && 'transB'].filter(Boolean).join(', ');
+    return set ? ` (with ${set})` : '';
+  }
+  function attributesOf(options: GemmOptions | FusedMatMulOptions): Record<string, Attribute> {
+    const out: Record<string, Attribute> = {};
+    if (options.transA) out.transA = { int: 1 };
+    if (options.transB) out.transB = { int: 1 };
+    if (options.alpha !== undefined && options.alpha !== 1) out.alpha = { float: options.alpha };
+    return out;
+  }
+
+  return {
+    matMul(a, b) {
+      const shape = matMulShape('MatMul', a, b, false, false);
+      return g.node('MatMul', [a, b], [{ shape, dtype: a.dtype }])[0];
+    },
+    gemm(a, b, options = {}) {
+      const { c, beta } = options;
+      const operands = c ? [a, b, c] : [a, b];
+      if (a.shape.length !== 2 || b.shape.length !== 2)
+        refuse('Gemm', operands, 'both factors must be matrices');
+      const shape = matMulShape('Gemm', a, b, options.transA ?? false, options.transB ?? false);
+      if (c) {
+        if (c.dtype !== a.dtype)
+          refuse('Gemm', operands, `types ${a.dtype} and ${c.dtype} differ; cast one of them`);
+        const sum = broadcastShapes(c.shape, shape);
+        if (!sum || c.shape.length > 2 || sum.some((dim, i) => dim !== shape[i]))
+          refuse('Gemm', operands, `c does not broadcast to the product's shape ${formatShape(shape)}`);
+      }
+      const attributes = attributesOf(options);
+      if (beta !== undefined && beta !== 1) attributes.beta = { float: beta };
+      return g.node('Gemm', operands, [{ shape, dtype: a.dtype }], attributes)[0];
+    },
+    fusedMatMul(a, b, options = {}) {
+      const shape = matMulShape('FusedMatMul', a, b, options.transA ?? false, options.transB ?? false);
+      return g.node(
+        'FusedMatMul',
+        [a, b],
+        [{ shape, dtype: a.dtype }],
+        attributesOf(options),
+        'com.microsoft',
+      )[0];
+    },
+    matMulNBits(x, packed, scales, options) {
+      const { inFeatures, outFeatures, bits, blockSize, accuracyLevel = 0, zeroPoints } = options;
+      const inputs = [x, packed, scales, ...(zeroPoints ? [zeroPoints] : [])];
+      const blocks = Math.ceil(inFeatures / blockSize);
+      const expected = [outFeatures, blocks, (blockSize * bits) / 8];
+      if (x.shape.at(-1) !== inFeatures)
+        refuse('MatMulNBits', inputs, `the last dimension of x is not ${inFeatures}`);
+      if (packed.dtype !== 'uint8' || formatShape(packed.shape) !== formatShape(expected))
+        refuse(
+          'MatMulNBits',
+          inputs,
+          `packed weights must be uint8 ${formatShape(expected)}, got ${packed.dtype}`,
+        );
+      const attributes = {
+        K: { int: inFeatures },
+        N: { int: outFeatures },
+        bits: { int: bits },
+        block_size: { int: blockSize },
+        accuracy_level: { int: accuracyLevel },
+      };
+      const shape = [...x.shape.slice(0, -1), outFeatures];
+      return g.node('MatMulNBits', inputs, [{ shape, dtype: x.dtype }], attributes, 'com.microsoft')[0];
+    },
+  };
+}
