@@ -36,6 +36,8 @@ export interface GraphCore extends GraphIdentity {
   int64s(values: readonly number[]): Value;
   /** A shape as an int64 vector: a constant when static, else computed from the inputs that carry its symbols. */
   shapeTensor(op: string, shape: Shape): Value;
+  /** The stored numbers of a constant or inline initializer, in plain form; `undefined` for anything else. */
+  constantNumbers(value: Value): number[] | undefined;
   /** Makes `value` a result of the session under `name`. */
   output(value: Value, name: string): void;
   /**
@@ -205,6 +207,10 @@ export function createGraphCore(name: string, options: GraphOptions = {}): Graph
         axis: { int: 0 },
       });
       return out[0];
+    },
+    constantNumbers(value) {
+      const data = initializers.find((initializer) => initializer.value === value)?.data;
+      return data && ArrayBuffer.isView(data) ? Array.from(data, Number) : undefined;
     },
     output(value, label) {
       if (!belongs(value))

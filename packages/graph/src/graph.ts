@@ -23,13 +23,11 @@ export interface Graph
 /** Starts an empty graph. The name appears in errors and in the model file. */
 export function createGraph(name: string, options: GraphOptions = {}): Graph {
   const core = createGraphCore(name, options);
-  return Object.assign(
+  const algebra = Object.assign(
     core,
     createElementwiseOps(core),
     createMatrixOps(core),
-    createLayoutOps(core),
     createReduceOps(core),
-    createIndexingOps(core),
-    createNeuralOps(core),
   );
+  return Object.assign(algebra, createLayoutOps(core), createIndexingOps(core), createNeuralOps(core));
 }

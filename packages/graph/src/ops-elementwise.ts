@@ -2,12 +2,14 @@ import type { DType } from './dtype.js';
 import { isFloat, onnxTypeCode } from './dtype.js';
 import type { GraphCore } from './graph-core.js';
 import { refuse } from './graph-core.js';
-import { broadcastShapes, formatShape } from './shape.js';
+import { broadcastShapes, formatShape, sameShape } from './shape.js';
 import type { Attributes, Value } from './value.js';
 
 /** Operators that work element by element; binary ones broadcast as NumPy does. */
 export interface ElementwiseOps {
   add(a: Value, b: Value): Value;
+  /** Adds any number of tensors of one shape; onnxruntime folds it into a `Gemm` that makes one of them. */
+  sum(values: readonly Value[]): Value;
   sub(a: Value, b: Value): Value;
   mul(a: Value, b: Value): Value;
   div(a: Value, b: Value): Value;
@@ -19,6 +21,8 @@ export interface ElementwiseOps {
   mod(a: Value, b: Value): Value;
   neg(x: Value): Value;
   abs(x: Value): Value;
+  /** -1, 0 or 1. */
+  sign(x: Value): Value;
   exp(x: Value): Value;
   log(x: Value): Value;
   sqrt(x: Value): Value;
@@ -80,6 +84,14 @@ export function createElementwiseOps(g: GraphCore): ElementwiseOps {
 
   return {
     add: binary('Add'),
+    sum(values) {
+      const [first, ...others] = values;
+      if (!first) return refuse('Sum', [], 'there is nothing to add');
+      for (const v of others)
+        if (v.dtype !== first.dtype || !sameShape(v.shape, first.shape))
+          refuse('Sum', values, 'the operands differ in shape or type');
+      return others.length === 0 ? first : emit('Sum', [...values], first);
+    },
     sub: binary('Sub'),
     mul: binary('Mul'),
     div: binary('Div'),
@@ -89,6 +101,7 @@ export function createElementwiseOps(g: GraphCore): ElementwiseOps {
     mod: binary('Mod', undefined, (a) => ({ fmod: { int: isFloat(a.dtype) ? 1 : 0 } })),
     neg: (x) => emit('Neg', [x], x),
     abs: (x) => emit('Abs', [x], x),
+    sign: (x) => emit('Sign', [x], x),
     exp: float('Exp'),
     log: float('Log'),
     sqrt: float('Sqrt'),

@@ -3,15 +3,7 @@ import { toTensorData } from './dtype.js';
 import type { GraphCore } from './graph-core.js';
 import { refuse } from './graph-core.js';
 import type { Dim, Shape } from './shape.js';
-import {
-  broadcastShapes,
-  formatShape,
-  isStatic,
-  normalizeAxis,
-  productOf,
-  quotientOf,
-  sameShape,
-} from './shape.js';
+import { broadcastShapes, formatShape, normalizeAxis, productOf, quotientOf, sameShape } from './shape.js';
 import type { Value } from './value.js';
 
 /** Operators that move or repeat elements without computing. */
@@ -40,6 +32,8 @@ export interface LayoutOps {
   range(start: Value, limit: Value, step: Value, length: Dim): Value;
   /** A tensor filled with one value. */
   constantOfShape(shape: Shape, value?: number, dtype?: DType): Value;
+  /** Adds `before` and `after` elements of zero along one axis. */
+  pad(x: Value, axis: number, before: number, after: number): Value;
   /** Zeroes elements above (`upper: false`) or below the `diagonal` of the last two axes. */
   trilu(x: Value, options: { readonly upper: boolean; readonly diagonal?: number }): Value;
 }
@@ -180,6 +174,14 @@ export function createLayoutOps(g: GraphCore): LayoutOps {
       return one('ConstantOfShape', [g.shapeTensor('ConstantOfShape', shape)], shape, dtype, {
         value: { tensor: fill },
       });
+    },
+    pad(x, axis, before, after) {
+      const at = axisOf('Pad', x, axis);
+      const size = x.shape[at];
+      if (before === 0 && after === 0) return x;
+      if (typeof size !== 'number') refuse('Pad', [x], `axis ${axis} is symbolic ("${size}")`);
+      const shape = x.shape.map((dim, i) => (i === at ? size + before + after : dim));
+      return one('Pad', [x, g.int64s([before, after]), g.scalar(0, x.dtype), g.int64s([at])], shape, x.dtype);
     },
     trilu(x, { upper, diagonal = 0 }) {
       if (x.shape.length < 2) refuse('Trilu', [x], 'needs at least two dimensions');
