@@ -1,2 +1,15 @@
+export * from './aggregate.js';
+export type { Aggregator, Finding } from './ballot.js';
+export * from './cluster.js';
+export * from './dawid-skene.js';
+export * from './guards.js';
+export * from './order.js';
+export * from './pmi.js';
+export * from './random.js';
 export * from './recipe.js';
+export * from './recipe-fields.js';
+export * from './recipe-validation.js';
 export * from './round.js';
+export * from './trust.js';
+export * from './update-items.js';
+export * from './weights.js';

@@ -61,12 +61,6 @@ export interface TrustRecipe {
   priorReliability: number;
   /** Weight of that prior, in questions per cluster. */
   priorStrength: number;
-  /** Highest reliability a peer can be given, so that its odds stay finite. */
-  maxReliability: number;
-  /** Number of wrong answers over which Dawid and Skene's model spreads a peer's mistakes. */
-  wrongAlternatives: number;
-  /** Expectation-maximisation steps. */
-  iterations: number;
 }
 
 /** Making one target out of several answers. */
@@ -74,8 +68,6 @@ export interface AggregateRecipe {
   strategy: AggregateStrategy;
   /** Gate in [0, 1]: an aggregate whose margin is below it makes no update. 0 accepts everything. */
   minMargin: number;
-  /** Likelihood of a response as a whole, or its geometric mean per token (for peers that write at length). */
-  likelihood: 'sequence' | 'per-token';
   trust: TrustRecipe;
 }
 
@@ -194,16 +186,7 @@ export const PAPER: Recipe = deepFreeze({
   aggregate: {
     strategy: 'last',
     minMargin: 0,
-    likelihood: 'sequence',
-    trust: {
-      clusters: 12,
-      svdDimensions: 12,
-      priorReliability: 0.75,
-      priorStrength: 3,
-      maxReliability: 0.98,
-      wrongAlternatives: 12,
-      iterations: 30,
-    },
+    trust: { clusters: 12, svdDimensions: 12, priorReliability: 0.75, priorStrength: 3 },
   },
   scorer: 'self',
   scoredSpan: 'full',

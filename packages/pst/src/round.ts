@@ -17,6 +17,8 @@ export interface PeerResponse {
   readonly finished: boolean;
   /** The peers whose answers this one had seen; empty for an independent answer. */
   readonly saw: readonly string[];
+  /** Where this answer saw others: the final answer the same peer gave alone, if the recipe asked for one. */
+  readonly independentAnswer?: string | null;
 }
 
 /** What one peer gives every response of a question: log p(response | question), without other answers. */
@@ -24,8 +26,6 @@ export interface LikelihoodRow {
   readonly peer: string;
   /** One per response, in the order of the question's responses; null where scoring failed. */
   readonly logLikelihoods: readonly (number | null)[];
-  /** Tokens of each response under this peer; needed for `likelihood: 'per-token'` only. */
-  readonly tokens?: readonly number[];
 }
 
 /** A question with the answers that arrived, in the order in which they were given. */
@@ -39,13 +39,8 @@ export interface AnsweredQuestion {
 }
 
 /** Why a question makes no update. */
-export type AbstainReason =
-  | 'NO_ANSWER'
-  | 'BELOW_MARGIN'
-  | 'UNFINISHED'
-  | 'TOO_UNANIMOUS'
-  | 'TOO_RANDOM'
-  | 'NO_INDEPENDENT_SUPPORT';
+export type RejectionReason =
+  'no-answer' | 'below-margin' | 'unfinished' | 'agreement-gate' | 'no-independent-support';
 
 /** The target made of one question's answers. */
 export interface Aggregate {
@@ -54,10 +49,10 @@ export interface Aggregate {
   readonly answer: string | null;
   /** Index into the question's responses of the text that stands for the aggregate. */
   readonly chosen: number | null;
-  /** The aggregate's share of the strategy's mass, in [0, 1]. */
+  /** Confidence in [0, 1]; the meaning is the strategy's (see {@link aggregateRound}). */
   readonly margin: number;
   /** True when the question may train the peers. */
   readonly accepted: boolean;
   /** Set exactly when `accepted` is false. */
-  readonly reason: AbstainReason | null;
+  readonly reason: RejectionReason | null;
 }
