@@ -16,6 +16,11 @@ export interface SafetensorsReader extends Disposable {
   /** Type, shape and place of every tensor, by name, in the order of the data. */
   readonly entries: ReadonlyMap<string, TensorEntry>;
   /**
+   * Checks, without reading, what {@link readFloats} would refuse.
+   * @throws LmError `TENSOR_MISSING`, `TENSOR_SHAPE_MISMATCH`, `TENSOR_DTYPE_UNSUPPORTED`.
+   */
+  checkFloats(name: string, expectedShape?: readonly number[]): void;
+  /**
    * Reads an F32, F16 or BF16 tensor into a new float32 array of exactly its size.
    * @throws LmError `TENSOR_MISSING`, `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_SHAPE_MISMATCH` (when `expectedShape` is
    * given and differs), `FILE_UNREADABLE`.
@@ -128,26 +133,40 @@ function createReader(
     readAt(bytes, dataStart + entry.byteOffset);
     return bytes;
   };
-  const readFloats = (name: string, expectedShape?: readonly number[]): Float32Array<ArrayBuffer> => {
+  const floatEntry = (name: string, expectedShape?: readonly number[]): TensorEntry => {
     const entry = entryOf(name);
     if (expectedShape !== undefined) checkShape(label, name, entry.shape, expectedShape);
-    if (entry.dtype === 'F32') return new Float32Array(readBytes(name).buffer);
-    if (entry.dtype !== 'F16' && entry.dtype !== 'BF16') {
-      throw new LmError(
-        'TENSOR_DTYPE_UNSUPPORTED',
-        `${label}: tensor "${name}" has type ${entry.dtype}; expected F32, F16 or BF16. ` +
-          'Save the checkpoint unquantised in one of these types.',
-        { details: { file: label, tensor: name, dtype: entry.dtype } },
-      );
-    }
-    return readHalves(entry.dtype, entry.byteLength / 2, dataStart + entry.byteOffset, readAt);
+    if (!['F32', 'F16', 'BF16'].includes(entry.dtype)) throw unsupportedDtype(label, name, entry.dtype);
+    return entry;
   };
-  return { label, metadata, entries, readFloats, readBytes, close, [Symbol.dispose]: close };
+  return {
+    label,
+    metadata,
+    entries,
+    readBytes,
+    checkFloats: (name, expectedShape) => void floatEntry(name, expectedShape),
+    readFloats(name, expectedShape) {
+      const { dtype, byteLength, byteOffset } = floatEntry(name, expectedShape);
+      if (dtype === 'F32') return new Float32Array(readBytes(name).buffer);
+      const widen = dtype === 'F16' ? widenFloat16 : widenBfloat16;
+      return readHalves(widen, byteLength / 2, dataStart + byteOffset, readAt);
+    },
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+function unsupportedDtype(label: string, name: string, dtype: string): LmError {
+  return new LmError(
+    'TENSOR_DTYPE_UNSUPPORTED',
+    `${label}: tensor "${name}" has type ${dtype}; expected F32, F16 or BF16. ` +
+      'Save the checkpoint unquantised in one of these types.',
+    { details: { file: label, tensor: name, dtype } },
+  );
 }
 
 /** Widens through a small buffer, so that a 16-bit tensor never occupies more memory than its float32 result. */
-function readHalves(dtype: 'F16' | 'BF16', count: number, position: number, readAt: ReadAt) {
-  const widen = dtype === 'F16' ? widenFloat16 : widenBfloat16;
+function readHalves(widen: typeof widenFloat16, count: number, position: number, readAt: ReadAt) {
   const out = new Float32Array(count);
   const chunk = new Uint16Array(Math.min(count, 1 << 19));
   for (let start = 0; start < count; start += chunk.length) {

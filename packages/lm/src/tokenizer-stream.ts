@@ -1,0 +1,65 @@
+import type { Tokenizer } from './tokenizer.js';
+
+/** Text as it becomes certain while tokens arrive. */
+export interface TextStream {
+  /**
+   * Takes the next token.
+   * @returns the text that became certain with it (possibly empty: half a character, or what may yet turn out to be the
+   * start of a stop string) and the stop string that was found, if any; text from the stop string on is never returned.
+   */
+  push(id: number): { readonly text: string; readonly stop: string | null };
+  /** What was held back, for when the sequence ends without a stop string. Call once, last. */
+  end(): string;
+}
+
+/**
+ * Decodes token by token and watches for stop strings, also those that begin inside one token and end in another.
+ * The concatenation of all returned texts is the decoding of the whole sequence up to the first stop string.
+ */
+export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly string[] = []): TextStream {
+  const stops = stopStrings.filter((stop) => stop !== '');
+  // Decoders may treat the first token of a sequence specially (a leading space), so new tokens are decoded behind the
+  // tokens before them and the difference is new. The window always starts and ends between characters.
+  let windowIds: readonly number[] = [];
+  let windowText = '';
+  let newIds: number[] = [];
+  let held = '';
+  return {
+    push(id) {
+      newIds.push(id);
+      const text = tokenizer.decode([...windowIds, ...newIds]);
+      // U+FFFD at the end is a character whose bytes have not all arrived.
+      if (text.endsWith('\uFFFD')) return { text: '', stop: null };
+      held += text.slice(windowText.length);
+      windowIds = newIds;
+      windowText = tokenizer.decode(windowIds);
+      newIds = [];
+      const found = firstStop(held, stops);
+      const certain = found?.index ?? held.length - longestPartialStop(held, stops);
+      const result = { text: held.slice(0, certain), stop: found?.stop ?? null };
+      held = found === null ? held.slice(certain) : '';
+      return result;
+    },
+    end: () => held + tokenizer.decode([...windowIds, ...newIds]).slice(windowText.length),
+  };
+}
+
+/** The stop string that begins earliest in `text`. */
+function firstStop(text: string, stops: readonly string[]): { stop: string; index: number } | null {
+  let first: { stop: string; index: number } | null = null;
+  for (const stop of stops) {
+    const index = text.indexOf(stop);
+    if (index >= 0 && (first === null || index < first.index)) first = { stop, index };
+  }
+  return first;
+}
+
+/** Length of the longest end of `text` with which some stop string begins. */
+function longestPartialStop(text: string, stops: readonly string[]): number {
+  const longest = Math.max(0, ...stops.map((stop) => stop.length - 1));
+  for (let length = Math.min(longest, text.length); length > 0; length--) {
+    const end = text.slice(-length);
+    if (stops.some((stop) => stop.startsWith(end))) return length;
+  }
+  return 0;
+}
