@@ -184,7 +184,8 @@ export type RoundPeer = Message<"parley.v1.RoundPeer"> & {
   name: string;
 
   /**
-   * Version that answered. Unset if the peer is missing.
+   * Version that answered. Unset if the peer is missing. With max_staleness above 0 a peer may commit while the round is
+   * under way: then the lowest that answered.
    *
    * @generated from field: optional uint64 version = 2;
    */
@@ -354,7 +355,7 @@ export type Aggregate = Message<"parley.v1.Aggregate"> & {
   accepted: boolean;
 
   /**
-   * Why not, if not accepted: below-margin, no-answer, agreement-gate, no-independent-support.
+   * Why not, if not accepted: no-answer, unfinished, below-margin, agreement-gate, no-independent-support.
    *
    * @generated from field: string rejection = 6;
    */
@@ -800,7 +801,8 @@ export type GuardVerdict = Message<"parley.v1.GuardVerdict"> & {
   baseline?: number | undefined;
 
   /**
-   * What follows: "none", "skip-item", "stop-peer" or "pause-run".
+   * What follows: "none", "skip-item", "stop-peer", "rollback-peer" (stopped, and restored to the version before) or
+   * "pause-run".
    *
    * @generated from field: string action = 8;
    */

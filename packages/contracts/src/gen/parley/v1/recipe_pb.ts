@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/recipe.proto.
  */
 export const file_parley_v1_recipe: GenFile = /*@__PURE__*/
-  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEiiwMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZSJbChBHZW5lcmF0aW9uQ2hvaWNlEg8KB2NvbnRleHQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDQoFdG9wX3AYAyABKAESEgoKbWF4X3Rva2VucxgEIAEoDSJeCg9BZ2dyZWdhdGVDaG9pY2USEAoIc3RyYXRlZ3kYASABKAkSEgoKbWluX21hcmdpbhgCIAEoARIlCgV0cnVzdBgDIAEoCzIWLnBhcmxleS52MS5UcnVzdENob2ljZSJqCgtUcnVzdENob2ljZRIQCghjbHVzdGVycxgBIAEoDRIWCg5zdmRfZGltZW5zaW9ucxgCIAEoDRIZChFwcmlvcl9yZWxpYWJpbGl0eRgDIAEoARIWCg5wcmlvcl9zdHJlbmd0aBgEIAEoASKQAQoMV2VpZ2h0Q2hvaWNlEgwKBGtpbmQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDAoEYmV0YRgDIAEoARIQCghiYXNlbGluZRgEIAEoCRILCgNtaW4YBSABKAESCwoDbWF4GAYgASgBEhEKCW5vcm1hbGl6ZRgHIAEoCBIQCghhYmxhdGlvbhgIIAEoCSIqCgxBbmNob3JDaG9pY2USCgoCb24YASABKAkSDgoGd2VpZ2h0GAIgASgBIo4CCgtHdWFyZENob2ljZRIbChNpbmRlcGVuZGVudF9zdXBwb3J0GAEgASgIEhoKDW1heF9hZ3JlZW1lbnQYAiABKAFIAIgBARIaCg1taW5fYWdyZWVtZW50GAMgASgBSAGIAQESGQoMZW50cm9weV9kcm9wGAQgASgBSAKIAQESGQoMbGVuZ3RoX2RyaWZ0GAUgASgBSAOIAQESGwoOcGFyc2VhYmxlX2Ryb3AYBiABKAFIBIgBAUIQCg5fbWF4X2FncmVlbWVudEIQCg5fbWluX2FncmVlbWVudEIPCg1fZW50cm9weV9kcm9wQg8KDV9sZW5ndGhfZHJpZnRCEQoPX3BhcnNlYWJsZV9kcm9wIuABCg5UcmFpbmluZ0Nob2ljZRIVCg1sZWFybmluZ19yYXRlGAEgASgBEhAKCHNjaGVkdWxlGAIgASgJEiEKGWZpbmFsX2xlYXJuaW5nX3JhdGVfcmF0aW8YAyABKAESDgoGZXBvY2hzGAQgASgNEhYKDm1pbmliYXRjaF9zaXplGAUgASgNEhUKDW1heF9ncmFkX25vcm0YBiABKAESFAoMd2VpZ2h0X2RlY2F5GAcgASgBEg0KBWJldGExGAggASgBEg0KBWJldGEyGAkgASgBEg8KB2Vwc2lsb24YCiABKAEidAoLUm91bmRDaG9pY2USGQoRcHJvbXB0c19wZXJfcm91bmQYASABKA0SEwoLbWljcm9fYmF0Y2gYAiABKA0SFQoNbWF4X3N0YWxlbmVzcxgDIAEoDRITCgZxdW9ydW0YBCABKA1IAIgBAUIJCgdfcXVvcnVtYgZwcm90bzM");
+  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEiiwMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZSJbChBHZW5lcmF0aW9uQ2hvaWNlEg8KB2NvbnRleHQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDQoFdG9wX3AYAyABKAESEgoKbWF4X3Rva2VucxgEIAEoDSJeCg9BZ2dyZWdhdGVDaG9pY2USEAoIc3RyYXRlZ3kYASABKAkSEgoKbWluX21hcmdpbhgCIAEoARIlCgV0cnVzdBgDIAEoCzIWLnBhcmxleS52MS5UcnVzdENob2ljZSJqCgtUcnVzdENob2ljZRIQCghjbHVzdGVycxgBIAEoDRIWCg5zdmRfZGltZW5zaW9ucxgCIAEoDRIZChFwcmlvcl9yZWxpYWJpbGl0eRgDIAEoARIWCg5wcmlvcl9zdHJlbmd0aBgEIAEoASKgAQoMV2VpZ2h0Q2hvaWNlEgwKBGtpbmQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDAoEYmV0YRgDIAEoARIQCghiYXNlbGluZRgEIAEoCRILCgNtaW4YBSABKAESCwoDbWF4GAYgASgBEhEKCW5vcm1hbGl6ZRgHIAEoCBIQCghhYmxhdGlvbhgIIAEoCRIOCgZhdXRob3IYCSABKAkiKgoMQW5jaG9yQ2hvaWNlEgoKAm9uGAEgASgJEg4KBndlaWdodBgCIAEoASK2AwoLR3VhcmRDaG9pY2USGwoTaW5kZXBlbmRlbnRfc3VwcG9ydBgBIAEoCBIaCg1tYXhfYWdyZWVtZW50GAIgASgBSACIAQESGgoNbWluX2FncmVlbWVudBgDIAEoAUgBiAEBEhkKDGVudHJvcHlfZHJvcBgEIAEoAUgCiAEBEhkKDGxlbmd0aF9kcmlmdBgFIAEoAUgDiAEBEhsKDnBhcnNlYWJsZV9kcm9wGAYgASgBSASIAQESGwoOYWdyZWVtZW50X3Jpc2UYByABKAFIBYgBARIiChVmcm96ZW5fYWdyZWVtZW50X2Ryb3AYCCABKAFIBogBARIYCgtjYW5hcnlfZHJvcBgJIAEoAUgHiAEBEg4KBmFjdGlvbhgKIAEoCUIQCg5fbWF4X2FncmVlbWVudEIQCg5fbWluX2FncmVlbWVudEIPCg1fZW50cm9weV9kcm9wQg8KDV9sZW5ndGhfZHJpZnRCEQoPX3BhcnNlYWJsZV9kcm9wQhEKD19hZ3JlZW1lbnRfcmlzZUIYChZfZnJvemVuX2FncmVlbWVudF9kcm9wQg4KDF9jYW5hcnlfZHJvcCLgAQoOVHJhaW5pbmdDaG9pY2USFQoNbGVhcm5pbmdfcmF0ZRgBIAEoARIQCghzY2hlZHVsZRgCIAEoCRIhChlmaW5hbF9sZWFybmluZ19yYXRlX3JhdGlvGAMgASgBEg4KBmVwb2NocxgEIAEoDRIWCg5taW5pYmF0Y2hfc2l6ZRgFIAEoDRIVCg1tYXhfZ3JhZF9ub3JtGAYgASgBEhQKDHdlaWdodF9kZWNheRgHIAEoARINCgViZXRhMRgIIAEoARINCgViZXRhMhgJIAEoARIPCgdlcHNpbG9uGAogASgBInQKC1JvdW5kQ2hvaWNlEhkKEXByb21wdHNfcGVyX3JvdW5kGAEgASgNEhMKC21pY3JvX2JhdGNoGAIgASgNEhUKDW1heF9zdGFsZW5lc3MYAyABKA0SEwoGcXVvcnVtGAQgASgNSACIAQFCCQoHX3F1b3J1bWIGcHJvdG8z");
 
 /**
  * Every choice of the algorithm. Field for field the JSON that `parley run --recipe` reads. Choices that are words take
@@ -295,6 +295,14 @@ export type WeightChoice = Message<"parley.v1.WeightChoice"> & {
    * @generated from field: string ablation = 8;
    */
   ablation: string;
+
+  /**
+   * What the author of the aggregate gets, whose PMI with its own text is degenerate: "neutral" (weight 1), "pmi" (its
+   * PMI weight all the same) or "skip" (no item).
+   *
+   * @generated from field: string author = 9;
+   */
+  author: string;
 };
 
 /**
@@ -333,7 +341,8 @@ export const AnchorChoiceSchema: GenMessage<AnchorChoice> = /*@__PURE__*/
   messageDesc(file_parley_v1_recipe, 5);
 
 /**
- * Which questions are skipped, and when a peer is stopped. Unset: no such guard.
+ * Which questions are skipped, and when a peer is stopped. Unset: no such guard. What a peer has become is compared with
+ * what it was in the first round of the run.
  *
  * @generated from message parley.v1.GuardChoice
  */
@@ -379,6 +388,36 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
    * @generated from field: optional double parseable_drop = 6;
    */
   parseableDrop?: number | undefined;
+
+  /**
+   * Agreement among the peers that rises by more than this is suspicious together with frozen_agreement_drop.
+   *
+   * @generated from field: optional double agreement_rise = 7;
+   */
+  agreementRise?: number | undefined;
+
+  /**
+   * Agreement with the peers as they were at the start that falls by more than this is suspicious together with
+   * agreement_rise.
+   *
+   * @generated from field: optional double frozen_agreement_drop = 8;
+   */
+  frozenAgreementDrop?: number | undefined;
+
+  /**
+   * Consistency on the canary questions that drops by more than this stops a peer.
+   *
+   * @generated from field: optional double canary_drop = 9;
+   */
+  canaryDrop?: number | undefined;
+
+  /**
+   * What follows for the peer: "report" (nothing), "stop" (it learns no more in this run) or "rollback" (it is also
+   * restored to the version before).
+   *
+   * @generated from field: string action = 10;
+   */
+  action: string;
 };
 
 /**
