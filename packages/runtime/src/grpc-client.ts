@@ -5,9 +5,9 @@ import type {
   MessageInitShape,
   MessageShape,
 } from '@bufbuild/protobuf';
-import { Client as GrpcClient, Metadata, credentials, status } from '@grpc/grpc-js';
+import { Client as GrpcClient, Metadata, credentials } from '@grpc/grpc-js';
 import type { CallOptions as GrpcCallOptions, ChannelCredentials, ServiceError } from '@grpc/grpc-js';
-import { ParleyError } from './errors.js';
+import { ParleyError, codeName } from './errors.js';
 import { deferred } from './deadline.js';
 import { MAX_MESSAGE_BYTES, methodDefinition, methodNames } from './grpc-bridge.js';
 import type { AnyInit, AnyMessage } from './grpc-bridge.js';
@@ -181,7 +181,7 @@ function callOptionsOf(options: CallOptions, defaultDeadlineMs: number): GrpcCal
  * cancelled nothing, that is a loss of the service.
  */
 function callError(error: ServiceError, where: string, signal: AbortSignal | undefined): ParleyError {
-  if (error.code !== Number(status.CANCELLED) || signal?.aborted) return fromServiceError(error, where);
+  if (codeName(error.code) !== 'CANCELLED' || signal?.aborted) return fromServiceError(error, where);
   const options = { details: { where }, cause: error };
   return new ParleyError(
     'SERVICE_UNAVAILABLE',
