@@ -1,1 +1,15 @@
-export {};
+export { attention } from './attention.js';
+export type { AttentionOptions } from './attention.js';
+export { AutodiffError } from './autodiff-error.js';
+export { addRowGradients, embedding } from './embedding.js';
+export { geGluTanh, swiGlu } from './gated-units.js';
+export { gradients } from './gradients.js';
+export type { Target } from './gradients.js';
+export { linear } from './linear.js';
+export type { LinearOptions, LowRank } from './linear.js';
+export type { Rule, RuleContext, RuleTable } from './rule.js';
+export { compositeRules, noGradientOperators, operatorRules } from './rules.js';
+export { softCap } from './soft-cap.js';
+export { stopGradient } from './stop-gradient.js';
+export { vocabularyHead } from './vocabulary-head.js';
+export type { TokenLosses, VocabularyHeadOptions } from './vocabulary-head.js';
