@@ -1,1 +1,5 @@
-export {};
+export * from './answer.js';
+export * from './exact-match.js';
+export * from './gap.js';
+export * from './interval.js';
+export * from './word-problems/index.js';

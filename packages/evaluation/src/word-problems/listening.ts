@@ -1,0 +1,102 @@
+import type { Random } from '@parley/pst';
+import { extractAnswer, WORD_PROBLEM_ANSWERS } from '../answer.js';
+import { drawPretraining } from './pretraining.js';
+import { corrupt, sampleProblem, solve, splitOf, type WordProblem } from './problem.js';
+import { keepProbability, type Coverage } from './population.js';
+import { renderPrompt, SPECIAL_TOKENS, type Turn } from './prompt.js';
+import { trainingItem, type TrainingItem } from './training-item.js';
+
+/** Settings of the second phase, in which peers hear one another's real answers. */
+export const LISTENING = Object.freeze({
+  steps: 300,
+  batchSize: 48,
+  /** Steps between two rounds of fresh answers. */
+  blockSteps: 50,
+  learningRate: 1e-3,
+  warmupSteps: 20,
+  /** The rate falls linearly to this share of its peak. */
+  finalLearningRateRatio: 0.05,
+  weightDecay: 0.02,
+  beta1: 0.9,
+  beta2: 0.98,
+  maxGradNorm: 1,
+  maxResponseTokens: 16,
+});
+
+/** Share of a block's items that should come with context. */
+const CONTEXT_SHARE = 0.5;
+/** Chance that a first speaker, who heard nobody, gets an item that shows it its own answer. */
+const HEARS_ITSELF = 0.32;
+/** Results and the answer decide whether a chain is right: `a op b = r ; x op y = s A s <eos>`. */
+const TOKEN_WEIGHTS = [1, 3, 1, 1, 2, 1, 2, 2, 2, 1, 3, 1, 3, 1] as const;
+
+/** A question and what all three peers said about it, in the order of speaking. */
+export interface HeardQuestion {
+  readonly problem: WordProblem;
+  readonly turns: readonly Turn[];
+}
+
+/** Sampling temperature of a block: every third is greedy, so that peers hear both kinds of answer. */
+export function listeningTemperature(block: number): number {
+  return block % 3 === 2 ? 0 : 0.7;
+}
+
+/** Questions of one block and, for each, the random order of speakers in which the peers are to answer them. */
+export function listeningQuestions(random: Random): { problem: WordProblem; order: number[] }[] {
+  const count = Math.floor(LISTENING.blockSteps * LISTENING.batchSize * CONTEXT_SHARE * 1.5) + 60;
+  const found: { problem: WordProblem; order: number[] }[] = [];
+  while (found.length < count) {
+    const problem = sampleProblem(random);
+    if (splitOf(problem.question) === 'pretraining')
+      found.push({ problem, order: random.shuffle([0, 1, 2]) });
+  }
+  return found;
+}
+
+/**
+ * One peer's items of a block, shuffled: the right solution after what the peer heard, filled up with plain
+ * questions of its own coverage. An item in which nobody whom it heard was right teaches solving and not judging,
+ * so it is kept only as often as the peer's own coverage would have met it.
+ */
+export function listeningBlock(
+  speaker: number,
+  coverage: Coverage,
+  heard: readonly HeardQuestion[],
+  random: Random,
+): TrainingItem[] {
+  const size = LISTENING.blockSteps * LISTENING.batchSize;
+  const items = heard.flatMap((question) => listeningItem(speaker, coverage, question, random) ?? []);
+  while (items.length < size) {
+    const { problem, noisy } = drawPretraining(coverage, random);
+    const { response } = noisy ? corrupt(problem, random) : solve(problem);
+    items.push(solveItem('solve', problem, [], response));
+  }
+  return random.shuffle(items).slice(0, size);
+}
+
+/** The item one peer makes of one question, or null where it makes none. */
+export function listeningItem(
+  speaker: number,
+  coverage: Coverage,
+  { problem, turns }: HeardQuestion,
+  random: Random,
+): TrainingItem | null {
+  const place = turns.findIndex((turn) => turn.speaker === speaker);
+  if (place < 0) throw new RangeError(`speaker ${speaker} said nothing about "${problem.question}"`);
+  const heard = place > 0 ? turns.slice(0, place) : random.float() < HEARS_ITSELF ? [turns[0]] : [];
+  if (heard.length === 0) return null;
+  const { response, answer } = solve(problem);
+  const judgeable = heard.some(({ text }) => extractAnswer(text, WORD_PROBLEM_ANSWERS) === answer);
+  if (!judgeable && random.float() >= keepProbability(coverage, problem)) return null;
+  return solveItem('solve-in-context', problem, heard, response);
+}
+
+function solveItem(
+  kind: 'solve' | 'solve-in-context',
+  problem: WordProblem,
+  turns: readonly Turn[],
+  response: string,
+): TrainingItem {
+  const completion = `${response} ${SPECIAL_TOKENS.end}`;
+  return trainingItem(kind, renderPrompt(problem.question, turns), completion, TOKEN_WEIGHTS);
+}

@@ -1,0 +1,29 @@
+import type { LabelledQuestion } from '../exact-match.js';
+import { drawSplit, solve } from './problem.js';
+
+/** A question without its answer: all that a run ever sees. */
+export interface UnlabelledQuestion {
+  readonly promptId: string;
+  readonly question: string;
+}
+
+/** `count` different questions to train on, without labels. */
+export function unlabelledQuestions(count: number, seed: bigint): UnlabelledQuestion[] {
+  return drawSplit('unlabelled', count, seed).map(({ question }, i) => ({
+    promptId: questionId('u', i),
+    question,
+  }));
+}
+
+/** `count` different questions with answers, for measuring only. Never the same as one to train on. */
+export function heldOutQuestions(count: number, seed: bigint): LabelledQuestion[] {
+  return drawSplit('held-out', count, seed).map((problem, i) => ({
+    promptId: questionId('h', i),
+    question: problem.question,
+    answer: solve(problem).answer,
+  }));
+}
+
+function questionId(prefix: string, index: number): string {
+  return `${prefix}${String(index).padStart(6, '0')}`;
+}
