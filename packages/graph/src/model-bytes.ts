@@ -13,6 +13,9 @@ const opsets = [
   { domain: 'com.microsoft', version: 1 },
 ];
 
+/** Kernels that skip an output nobody reads. Others, Split among them, crash the process on a missing output. */
+const optionalOutputs: ReadonlySet<string> = new Set(['SimplifiedLayerNormalization']);
+
 /**
  * Serialises a graph as an ONNX `ModelProto` (onnx.proto3, IR 10, opset 21). Nodes and initializers that no output
  * depends on are left out; inputs always stay.
@@ -98,8 +101,8 @@ function writeNode(
 ): void {
   w.message(1, (n) => {
     const inputs = node.inputs.map((input) => (input ? nameOf(input) : ''));
-    // Trailing outputs nobody reads are dropped, so that kernels can skip computing them.
-    const outputs = node.outputs.map((output) => (used.has(output) ? nameOf(output) : ''));
+    const optional = optionalOutputs.has(node.op);
+    const outputs = node.outputs.map((output) => (used.has(output) || !optional ? nameOf(output) : ''));
     for (const name of trimEnd(inputs)) n.string(1, name);
     for (const name of trimEnd(outputs)) n.string(2, name);
     n.string(3, node.name);
