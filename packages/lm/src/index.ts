@@ -19,3 +19,25 @@ export { createTextStream } from './tokenizer-stream.js';
 export type { TextStream } from './tokenizer-stream.js';
 export { createPromptTemplate } from './prompt-template.js';
 export type { PeerAnswer, PromptInput, PromptTemplate, PromptTemplateOptions } from './prompt-template.js';
+export { initLanguageModel, loadLanguageModel } from './load-language-model.js';
+export { LmError as LanguageModelError } from './lm-error.js';
+export type { OptimizerSettings } from './adamw.js';
+export type {
+  Completion,
+  Device,
+  EngineOptions,
+  GenerateHooks,
+  GenerateItem,
+  GenerateOptions,
+  InitOptions,
+  LanguageModel,
+  LanguageModelInfo,
+  LoadOptions,
+  ModelState,
+  Score,
+  ScoreItem,
+  Tensor,
+  TrainSequence,
+  TrainStep,
+  Trainable,
+} from './language-model.js';

@@ -1,0 +1,64 @@
+/** Hyper-parameters of one AdamW step. */
+export interface OptimizerSettings {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Decoupled weight decay; applied to matrices only, never to norms and biases. */
+  weightDecay: number;
+  /** Gradients are scaled down so that their global norm is at most this; Infinity switches clipping off. */
+  maxGradNorm: number;
+}
+
+/** First and second moment of one parameter. */
+export interface Moments {
+  readonly first: Float32Array;
+  readonly second: Float32Array;
+}
+
+/** Global L2 norm of several gradients, accumulated in double precision in the order given. */
+export function globalNorm(gradients: Iterable<Float32Array>): number {
+  let total = 0;
+  for (const gradient of gradients) {
+    let sum = 0;
+    for (let i = 0; i < gradient.length; i++) sum += gradient[i] * gradient[i];
+    total += sum;
+  }
+  return Math.sqrt(total);
+}
+
+/** `clip_grad_norm_` of PyTorch: maxNorm / (norm + 1e-6), at most 1. */
+export function clipScale(norm: number, maxGradNorm: number): number {
+  return Number.isFinite(maxGradNorm) ? Math.min(1, maxGradNorm / (norm + 1e-6)) : 1;
+}
+
+/**
+ * One AdamW step in place (Loshchilov & Hutter, arXiv 1711.05101, with bias correction as in PyTorch):
+ * θ ← θ(1 − ηλ) − η · m̂ / (√v̂ + ε).
+ * @param step 1-based number of this step
+ * @param gradientScale factor applied to the gradient first (clipping)
+ */
+export function adamwStep(
+  parameter: Float32Array,
+  gradient: Float32Array,
+  moments: Moments,
+  settings: OptimizerSettings & { readonly decay: boolean },
+  step: number,
+  gradientScale: number,
+): void {
+  const { beta1, beta2, epsilon, learningRate } = settings;
+  const { first, second } = moments;
+  const keep = settings.decay ? 1 - learningRate * settings.weightDecay : 1;
+  const stepSize = learningRate / (1 - beta1 ** step);
+  const secondCorrection = 1 / Math.sqrt(1 - beta2 ** step);
+  const fresh1 = 1 - beta1;
+  const fresh2 = 1 - beta2;
+  for (let i = 0; i < parameter.length; i++) {
+    const g = gradient[i] * gradientScale;
+    const m = beta1 * first[i] + fresh1 * g;
+    const v = beta2 * second[i] + fresh2 * g * g;
+    first[i] = m;
+    second[i] = v;
+    parameter[i] = parameter[i] * keep - (stepSize * m) / (Math.sqrt(v) * secondCorrection + epsilon);
+  }
+}

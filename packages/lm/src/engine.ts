@@ -1,0 +1,158 @@
+import { loadCheckpoint } from './checkpoint.js';
+import type { OptimizerSettings } from './adamw.js';
+import { parameterCount, parameterShapes } from './config-parameters.js';
+import type { ModelConfig } from './config.js';
+import type { GenerationSettings } from './generation-row.js';
+import { generate } from './generator.js';
+import { initWeights } from './init-weights.js';
+import type {
+  Completion,
+  EngineOptions,
+  GenerateHooks,
+  GenerateItem,
+  GenerateOptions,
+  LanguageModelInfo,
+  Score,
+  ScoreItem,
+  Tensor,
+  TrainSequence,
+  TrainStep,
+} from './language-model.js';
+import { LmError } from './lm-error.js';
+import { createModelWeights } from './model-weights.js';
+import { exportModelState, importModelState } from './model-state.js';
+import type { ModelSource } from './protocol.js';
+import { createPassRunner } from './pass-runner.js';
+import { resolveDevice } from './resolve-device.js';
+import { score } from './scorer.js';
+import { createSequenceFeeds } from './sequence-feeds.js';
+import { loadTokenizer } from './tokenizer.js';
+import type { Tokenizer } from './tokenizer.js';
+import { createTrainer } from './trainer.js';
+import { validateGenerate, validateScore, validateTrainStep } from './validate.js';
+
+/** A model and everything that computes with it, in one thread. The worker serves it; see `LanguageModel` for contracts. */
+export interface Engine {
+  info(): LanguageModelInfo;
+  generate(
+    items: readonly GenerateItem[],
+    options: GenerateOptions,
+    hooks: GenerateHooks,
+  ): Promise<Completion[]>;
+  score(items: readonly ScoreItem[], reference: boolean): Promise<Score[]>;
+  trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
+  exportState(): { weights: Uint8Array<ArrayBuffer>; optimizer: Uint8Array<ArrayBuffer> };
+  importState(weights: Uint8Array, optimizer: Uint8Array | null): void;
+  exportMerged(): Map<string, Tensor>;
+  close(): Promise<void>;
+}
+
+/** Most sequences computed together, and most tokens of one pass, unless the options say otherwise. */
+const defaults = { maxBatch: 32, maxBatchTokens: 8192 } as const;
+
+/** Loads or initialises the weights and prepares to run; graphs are compiled on first use. */
+export async function createEngine(
+  source: ModelSource,
+  options: EngineOptions,
+  onProgress: (fraction: number) => void,
+): Promise<Engine> {
+  const { threads = 1, spinning = false, trainable = { kind: 'full' } } = options;
+  const { maxBatch = defaults.maxBatch, maxBatchTokens = defaults.maxBatchTokens } = options;
+  for (const [name, value] of Object.entries({ threads, maxBatch, maxBatchTokens })) {
+    if (!Number.isInteger(value) || value < 1) {
+      throw new LmError('ARGUMENT_INVALID', `${name} is ${value}; give a positive integer.`);
+    }
+  }
+  const device = await resolveDevice(options.device ?? 'cpu');
+  const { config, base } = loadBase(source, onProgress);
+  const weights = createModelWeights(config, base, trainable, () => loadBase(source, () => undefined).base);
+  const runner = createPassRunner({ device, threads, spinning });
+  const sequences = createSequenceFeeds(config);
+  const shared = { config, runner, sequences, maxBatch, maxBatchTokens };
+  const trainer = createTrainer({ ...shared, weights });
+  const shapes = parameterShapes(config);
+  const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
+  let tokenizer: Tokenizer | undefined;
+
+  const tokenizerForStops = (): Tokenizer => {
+    if (source.kind !== 'folder') {
+      throw new LmError(
+        'ARGUMENT_INVALID',
+        'stopStrings needs a tokenizer, which a model made in memory does not have; use stopTokens.',
+      );
+    }
+    return (tokenizer ??= loadTokenizer(source.folder, config));
+  };
+  return {
+    info: () => ({
+      architecture: config.architecture,
+      parameters: parameterCount(config),
+      trainableParameters,
+      vocabularySize: config.vocabSize,
+      contextTokens: config.maxPositions,
+      device,
+      threads,
+      step: trainer.state.step,
+    }),
+    async generate(items, generateOptions, hooks) {
+      validateGenerate(config, items, generateOptions);
+      const settings = generationSettings(config, generateOptions, tokenizerForStops);
+      return generate(shared, weights.current(), items, settings, hooks);
+    },
+    async score(items, reference) {
+      validateScore(config, items);
+      return score(shared, reference ? weights.reference() : weights.current(), items);
+    },
+    async trainStep(batch, settings) {
+      validateTrainStep(config, batch, settings);
+      return trainer.step(batch, settings);
+    },
+    exportState: () => exportModelState(weights.trainable, trainer.state),
+    importState(weightBytes, optimizerBytes) {
+      importModelState(weights, trainer.state, weightBytes, optimizerBytes);
+    },
+    exportMerged() {
+      const feeds = weights.current();
+      return new Map(
+        [...shapes].map(([name, shape]) => [
+          name,
+          { shape, data: Float32Array.from(feeds[name].data as Float32Array) },
+        ]),
+      );
+    },
+    close: () => runner.dispose(),
+  };
+}
+
+function loadBase(
+  source: ModelSource,
+  onProgress: (fraction: number) => void,
+): { config: ModelConfig; base: Map<string, Float32Array> } {
+  if (source.kind === 'memory') {
+    return { config: source.config, base: initWeights(source.config, source.seed, source.weights) };
+  }
+  const { config, tensors } = loadCheckpoint(source.folder, {
+    onProgress: ({ loadedBytes, totalBytes }) => onProgress(totalBytes === 0 ? 1 : loadedBytes / totalBytes),
+  });
+  return { config, base: tensors };
+}
+
+function generationSettings(
+  config: ModelConfig,
+  { maxTokens, temperature, topP = 1, stopTokens = config.eosTokenIds, stopStrings = [] }: GenerateOptions,
+  tokenizer: () => Tokenizer,
+): GenerationSettings {
+  const settings = { maxTokens, temperature, topP, stopTokens: new Set(stopTokens) };
+  const wanted = stopStrings.filter((stop) => stop !== '');
+  if (wanted.length === 0) return settings;
+  const text = tokenizer();
+  // Every token stands for at least one of a character's four bytes or is special; a tail this long holds any stop string.
+  const tail = 4 * Math.max(...wanted.map((stop) => stop.length)) + 8;
+  return {
+    ...settings,
+    stopText(tokens) {
+      const decoded = text.decode(tokens.slice(-tail));
+      return wanted.some((stop) => decoded.includes(stop));
+    },
+  };
+}

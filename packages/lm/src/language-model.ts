@@ -1,0 +1,187 @@
+import type { ModelConfig } from './config.js';
+import type { OptimizerSettings } from './adamw.js';
+
+/** A tensor of float32 values, row-major. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Where the engine computes; `auto` prefers CUDA, then WebGPU, then the CPU, and reports what it took. */
+export type Device = 'cpu' | 'webgpu' | 'cuda' | 'auto';
+
+/** Which weights train: all, or low-rank updates beside frozen ones (Hu et al., arXiv 2106.09685). */
+export type Trainable =
+  | { readonly kind: 'full' }
+  | {
+      readonly kind: 'lora';
+      readonly rank: number;
+      /** The update is scaled by alpha / rank. */
+      readonly alpha: number;
+      /** Names of linear layers, such as `q_proj`; all of attention and the MLP when left out. */
+      readonly targets?: readonly string[];
+      /** Decides the initial A matrices; B starts at zero. */
+      readonly seed: number;
+    };
+
+/** How a model is run, however it was obtained. */
+export interface EngineOptions {
+  /** Default `cpu`. A device that is not there is an error, never a silent fall-back. */
+  readonly device?: Device;
+  /** Threads of one operator; default 1. */
+  readonly threads?: number;
+  /** Whether idle threads spin: faster when the machine is otherwise idle, harmful when it is shared. Default false. */
+  readonly spinning?: boolean;
+  /** Default `{ kind: 'full' }`. */
+  readonly trainable?: Trainable;
+  /** Sequences generated or scored together; default 32. */
+  readonly maxBatch?: number;
+  /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default 8192. */
+  readonly maxBatchTokens?: number;
+}
+
+/** Options of {@link loadLanguageModel}. */
+export interface LoadOptions extends EngineOptions {
+  /** A Hugging Face model folder. */
+  readonly folder: string;
+  /** Called with the fraction of the weights read so far, in [0, 1]. */
+  readonly onProgress?: (fraction: number) => void;
+}
+
+/** Options of {@link initLanguageModel}. */
+export interface InitOptions extends EngineOptions {
+  readonly config: ModelConfig;
+  /** Decides every weight that `weights` does not give. */
+  readonly seed: number;
+  /** Initial values by Hugging Face name. */
+  readonly weights?: ReadonlyMap<string, Tensor>;
+}
+
+/** One sequence to continue. */
+export interface GenerateItem {
+  /** Token ids, at least one. */
+  readonly prompt: readonly number[];
+  /** Decides this sequence's samples alone, whatever it is batched with. */
+  readonly seed: number;
+}
+
+/** How sequences are continued. */
+export interface GenerateOptions {
+  readonly maxTokens: number;
+  /** 0 is greedy; ties go to the lowest token id. */
+  readonly temperature: number;
+  /** Nucleus mass in (0, 1]; default 1. */
+  readonly topP?: number;
+  /** Sampling one of these ends the sequence; it is part of `tokens` and `logProbs`. Default: the model's own. */
+  readonly stopTokens?: readonly number[];
+  /** Text that ends the sequence once the decoded continuation contains it; needs a model loaded from a folder. */
+  readonly stopStrings?: readonly string[];
+}
+
+/** A generated continuation. */
+export interface Completion {
+  readonly tokens: number[];
+  /** Of each chosen token at temperature 1, nats; includes the stop token when one was sampled. */
+  readonly logProbs: Float32Array;
+  readonly finish: 'stop' | 'length';
+  /** Mean entropy of the distributions sampled from, at temperature 1, nats per token. */
+  readonly meanEntropy: number;
+}
+
+/** Callbacks and cancellation of a generation. */
+export interface GenerateHooks {
+  /** Called as each sequence finishes, with its index among the items. */
+  onCompletion?(index: number, completion: Completion): void;
+  readonly signal?: AbortSignal;
+}
+
+/** A span to score given its context. */
+export interface ScoreItem {
+  /** Context, at least one token. */
+  readonly prompt: readonly number[];
+  readonly target: readonly number[];
+}
+
+/** Log-likelihood of a span, nats. */
+export interface Score {
+  readonly logProb: number;
+  readonly tokens: number;
+  readonly tokenLogProbs: Float32Array;
+}
+
+/** One weighted training sequence. */
+export interface TrainSequence {
+  readonly prompt: readonly number[];
+  readonly target: readonly number[];
+  /** Factor of this sequence's mean token cross-entropy. */
+  readonly weight: number;
+  /** Factor of this sequence's mean token KL(reference ‖ model); default 0. */
+  readonly anchorWeight?: number;
+  /** Relative weights of the target's tokens in the cross-entropy's mean (Σ τ·CE / Σ τ); default uniform. */
+  readonly tokenWeights?: Float32Array;
+}
+
+/** What one optimiser step did. */
+export interface TrainStep {
+  /** (1/N) Σ wᵢ · mean cross-entropy before the step, nats. */
+  readonly loss: number;
+  /** (1/N) Σ aᵢ · mean KL(reference ‖ model) before the step, nats. */
+  readonly anchorLoss: number;
+  /** Global norm before clipping. */
+  readonly gradNorm: number;
+  /** Target tokens trained on. */
+  readonly tokens: number;
+}
+
+/** Facts about a running model. */
+export interface LanguageModelInfo {
+  readonly architecture: string;
+  readonly parameters: number;
+  readonly trainableParameters: number;
+  readonly vocabularySize: number;
+  readonly contextTokens: number;
+  /** The device that computes, after `auto` is resolved. */
+  readonly device: string;
+  readonly threads: number;
+  /** Optimiser steps taken so far, over all imports. */
+  readonly step: number;
+}
+
+/** Trainable weights and optimiser state, each a safetensors file. */
+export interface ModelState {
+  readonly weights: Uint8Array;
+  readonly optimizer: Uint8Array;
+}
+
+/**
+ * A model in its own worker thread. Calls are served one after the other in the order made; the same calls give the same
+ * results bit by bit on the same machine and thread count.
+ *
+ * Every method rejects with {@link LmError}: `MODEL_CLOSED` after close, `WORKER_FAILED` when the thread died,
+ * `ARGUMENT_INVALID` for malformed arguments, `PROMPT_TOO_LONG` (details: `index`, `promptTokens`, `maxTokens`,
+ * `contextTokens`) when a sequence does not fit the context; no state changes on a refused call.
+ */
+export interface LanguageModel extends AsyncDisposable {
+  readonly info: LanguageModelInfo;
+  /** Continues every item; the results are in the order of the items. Rejects with `ABORTED` when the signal fires. */
+  generate(
+    items: readonly GenerateItem[],
+    options: GenerateOptions,
+    hooks?: GenerateHooks,
+  ): Promise<Completion[]>;
+  /** Scores spans with the current weights or, with `reference`, with those the model was loaded with. */
+  score(items: readonly ScoreItem[], options?: { readonly reference?: boolean }): Promise<Score[]>;
+  /**
+   * One optimiser step on L = (1/N) Σᵢ [ wᵢ · mean CE + aᵢ · mean KL(reference ‖ model) ] over the N sequences given.
+   * Rejects with `WEIGHT_NOT_FINITE` naming the index, or `GRADIENT_NOT_FINITE`; the weights then stay as they were.
+   */
+  trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
+  /** Trainable weights, AdamW moments and step count. Equal states give equal bytes. */
+  exportState(): Promise<ModelState>;
+  /** Restores what {@link exportState} gave, exactly. Without `optimizer` the moments and the step count restart. */
+  importState(state: { readonly weights: Uint8Array; readonly optimizer?: Uint8Array }): Promise<void>;
+  /** The full checkpoint by Hugging Face name, adapters merged. */
+  exportMerged(): Promise<Map<string, Tensor>>;
+  /** Stops the worker after the calls in flight. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,107 @@
+import { parameterShapes } from './config-parameters.js';
+import type { ModelConfig } from './config.js';
+import type { Trainable } from './language-model.js';
+import { initLora, loraAdapters, mergeLora } from './lora.js';
+import type { LoraAdapter } from './lora.js';
+import { weightFeeds } from './pass-runner.js';
+import type { WeightFeeds } from './pass-runner.js';
+
+/** A parameter that training changes in place. */
+export interface TrainableParameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** All weights of a model: one copy of the base, the adapters, and what is derived from them on demand. */
+export interface ModelWeights {
+  readonly adapters: readonly LoraAdapter[];
+  /** In the order of the forward pass. */
+  readonly trainable: readonly TrainableParameter[];
+  /** What generation and scoring run with: adapters merged in. */
+  current(): WeightFeeds;
+  /** What training runs with: base and adapters apart. */
+  training(): WeightFeeds;
+  /** The weights the model was loaded with. */
+  reference(): WeightFeeds;
+  /** Must be called before trainable parameters are written for the first time after any of the above was used. */
+  beforeChange(): void;
+}
+
+/**
+ * @param base the model's weights by Hugging Face name; trained in place when everything trains
+ * @param reload reads the base again, for a reference that is asked for only after training began
+ */
+export function createModelWeights(
+  config: ModelConfig,
+  base: Map<string, Float32Array>,
+  trainable: Trainable,
+  reload: () => Map<string, Float32Array>,
+): ModelWeights {
+  const shapes = parameterShapes(config);
+  return trainable.kind === 'lora'
+    ? loraWeights(config, base, shapes, trainable)
+    : fullWeights(base, shapes, reload);
+}
+
+function fullWeights(
+  base: Map<string, Float32Array>,
+  shapes: Map<string, readonly number[]>,
+  reload: () => Map<string, Float32Array>,
+): ModelWeights {
+  const feeds = weightFeeds(base, shapes);
+  let changed = false;
+  let reference: WeightFeeds | undefined;
+  return {
+    adapters: [],
+    trainable: [...base].map(([name, data]) => ({ name, shape: shapes.get(name)!, data })),
+    current: () => feeds,
+    training: () => feeds,
+    reference() {
+      if (!reference) {
+        const copy = changed ? reload() : new Map([...base].map(([name, data]) => [name, data.slice()]));
+        reference = weightFeeds(copy, shapes);
+      }
+      return reference;
+    },
+    beforeChange() {
+      changed = true;
+    },
+  };
+}
+
+function loraWeights(
+  config: ModelConfig,
+  base: Map<string, Float32Array>,
+  shapes: Map<string, readonly number[]>,
+  settings: Trainable & { kind: 'lora' },
+): ModelWeights {
+  const adapters = loraAdapters(config, settings);
+  const weights = initLora(adapters, settings.seed);
+  const adapterShapes = new Map<string, readonly number[]>();
+  for (const { nameA, shapeA, nameB, shapeB } of adapters)
+    adapterShapes.set(nameA, shapeA).set(nameB, shapeB);
+  const baseFeeds = weightFeeds(base, shapes);
+  const training: WeightFeeds = { ...baseFeeds, ...weightFeeds(weights, adapterShapes) };
+  let merged: Map<string, Float32Array> | undefined;
+  let mergedFeeds: WeightFeeds | undefined;
+  return {
+    adapters,
+    trainable: [...weights].map(([name, data]) => ({ name, shape: adapterShapes.get(name)!, data })),
+    current() {
+      if (mergedFeeds) return mergedFeeds;
+      merged ??= new Map(adapters.map(({ weight }) => [weight, new Float32Array(base.get(weight)!.length)]));
+      for (const adapter of adapters) {
+        const { weight, nameA, nameB } = adapter;
+        mergeLora(adapter, base.get(weight)!, weights.get(nameA)!, weights.get(nameB)!, merged.get(weight)!);
+      }
+      mergedFeeds = { ...baseFeeds, ...weightFeeds(merged, shapes) };
+      return mergedFeeds;
+    },
+    training: () => training,
+    reference: () => baseFeeds,
+    beforeChange() {
+      mergedFeeds = undefined;
+    },
+  };
+}
