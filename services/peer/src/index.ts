@@ -1,1 +1,1 @@
-export {};
+export { PEER_FIELDS } from './config.js';

@@ -1,0 +1,78 @@
+import { deepEqual, equal, ok, throws } from 'node:assert/strict';
+import { hostname } from 'node:os';
+import { test } from 'node:test';
+import { isParleyError, readConfig } from '@parley/runtime';
+import { PEER_FIELDS, advertisedAddress, describeMethod } from './config.js';
+
+const REQUIRED = { PARLEY_PEER_NAME: 'ant', PARLEY_MODEL: '/models/ant', PARLEY_STATE_DIR: '/state/ant' };
+
+test('a name, a model and a folder are enough', () => {
+  const config = readConfig(REQUIRED, PEER_FIELDS);
+  deepEqual(
+    { ...config },
+    {
+      name: 'ant',
+      model: '/models/ant',
+      stateDir: '/state/ant',
+      listen: { host: '127.0.0.1', port: 0 },
+      advertise: undefined,
+      natsUrl: 'nats://127.0.0.1:4222',
+      natsCredentials: undefined,
+      device: 'cpu',
+      threads: 1,
+      spinning: false,
+      train: { kind: 'full' },
+      blobs: 'nats',
+      keepVersions: 8,
+      maxBatch: 32,
+    },
+  );
+});
+
+test('all problems are reported at once, each with what would do', () => {
+  const bad = {
+    PARLEY_PEER_NAME: 'an ant',
+    PARLEY_LISTEN: 'localhost',
+    PARLEY_TRAIN: 'lora:0',
+    PARLEY_BLOBS: 's3://bucket',
+    PARLEY_DEVICE: 'tpu',
+    PARLEY_THREADS: '0',
+  };
+  throws(
+    () => readConfig(bad, PEER_FIELDS),
+    (error: unknown) => {
+      ok(isParleyError(error, 'CONFIG_INVALID'));
+      for (const part of [
+        'PARLEY_PEER_NAME: "an ant" must match',
+        'PARLEY_MODEL: is required',
+        'PARLEY_STATE_DIR: is required',
+        'PARLEY_LISTEN: "localhost" is not host:port',
+        'PARLEY_TRAIN: "lora:0" is neither full nor lora:<rank>[:<alpha>]',
+        'PARLEY_BLOBS: "s3://bucket" is neither nats nor file:///folder',
+        'PARLEY_DEVICE: "tpu" is not one of',
+        'PARLEY_THREADS: "0" is not a whole number from 1',
+      ]) {
+        ok(error.message.includes(part), `${part} in: ${error.message}`);
+      }
+      return true;
+    },
+  );
+});
+
+test('the training method is read and said in the same terms', () => {
+  const train = (text: string) => readConfig({ ...REQUIRED, PARLEY_TRAIN: text }, PEER_FIELDS).train;
+  deepEqual(train('lora:8'), { kind: 'lora', rank: 8, alpha: 16, seed: 0 });
+  deepEqual(train('lora:8:4.5'), { kind: 'lora', rank: 8, alpha: 4.5, seed: 0 });
+  equal(describeMethod(train('lora:8')), 'lora rank 8 alpha 16');
+  equal(describeMethod(train('full')), 'full');
+});
+
+test('others are told the address that is configured, else the one listened on', () => {
+  const listen = { host: '127.0.0.1', port: 0 };
+  equal(advertisedAddress({ listen, advertise: undefined }, 7001), '127.0.0.1:7001');
+  equal(advertisedAddress({ listen, advertise: 'ant.mesh:80' }, 7001), 'ant.mesh:80');
+  equal(
+    advertisedAddress({ listen: { host: '0.0.0.0', port: 0 }, advertise: undefined }, 7001),
+    `${hostname()}:7001`,
+  );
+});

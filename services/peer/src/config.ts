@@ -1,0 +1,130 @@
+import { hostname } from 'node:os';
+import { field } from '@parley/runtime';
+import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
+import type { Trainable } from '@parley/lm';
+
+const NAME = /[A-Za-z0-9_-]{1,64}/;
+
+/** Where a server listens; port 0 lets the system choose. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Every setting of a peer, by the name it has in {@link PeerConfig}. */
+export const PEER_FIELDS = {
+  name: field.string('PARLEY_PEER_NAME', {
+    description: 'name in the mesh: letters, digits, "-" and "_", at most 64',
+    pattern: NAME,
+  }),
+  model: field.path('PARLEY_MODEL', { description: 'Hugging Face model folder' }),
+  stateDir: field.path('PARLEY_STATE_DIR', {
+    description: 'folder of the committed state; made if missing, never shared',
+  }),
+  listen: listenField('PARLEY_LISTEN', {
+    description: 'host:port to serve gRPC on; port 0 takes a free one',
+    fallback: { host: '127.0.0.1', port: 0 },
+  }),
+  advertise: field.optional(
+    field.hostPort('PARLEY_ADVERTISE', {
+      description: 'host:port under which others reach it; the listening one unless set',
+    }),
+  ),
+  natsUrl: field.string('PARLEY_NATS_URL', {
+    description: 'address of nats-server',
+    fallback: 'nats://127.0.0.1:4222',
+  }),
+  natsCredentials: field.optional(
+    field.secret('PARLEY_NATS_CREDENTIALS', { description: 'NATS credentials (.creds)' }),
+  ),
+  device: field.oneOf('PARLEY_DEVICE', ['cpu', 'webgpu', 'cuda', 'auto'], {
+    description: 'where the model runs; a device that is missing is an error',
+    fallback: 'cpu',
+  }),
+  threads: field.integer('PARLEY_THREADS', {
+    description: 'threads of the engine',
+    fallback: 1,
+    min: 1,
+    max: 1024,
+  }),
+  spinning: field.boolean('PARLEY_SPINNING', {
+    description: 'idle engine threads spin: faster on a machine of its own, harmful on a shared one',
+    fallback: false,
+  }),
+  train: trainField('PARLEY_TRAIN', {
+    description: 'which weights train: full, or lora:<rank>[:<alpha>] (alpha is twice the rank unless given)',
+    fallback: { kind: 'full' },
+  }),
+  blobs: blobsField('PARLEY_BLOBS', {
+    description: 'where weights are stored for others: nats, or file:///folder',
+    fallback: 'nats',
+  }),
+  keepVersions: field.integer('PARLEY_KEEP_VERSIONS', {
+    description: 'versions kept for restoring, beside version 0',
+    fallback: 8,
+    min: 1,
+    max: 1_000_000,
+  }),
+  maxBatch: field.integer('PARLEY_MAX_BATCH', {
+    description: 'sequences that run together',
+    fallback: 32,
+    min: 1,
+    max: 4096,
+  }),
+};
+
+/** Validated settings of a peer. */
+export type PeerConfig = ConfigOf<typeof PEER_FIELDS>;
+
+/** The address others are told: as configured, or as listened on, a wildcard host replaced by the machine's name. */
+export function advertisedAddress(
+  { advertise, listen }: Pick<PeerConfig, 'advertise' | 'listen'>,
+  port: number,
+): string {
+  if (advertise !== undefined) return advertise;
+  const isWildcard = ['0.0.0.0', '[::]', ''].includes(listen.host);
+  return `${isWildcard ? hostname() : listen.host}:${port}`;
+}
+
+/** The training method in words: what a head was made with must be what it goes on with. */
+export function describeMethod(train: Trainable): string {
+  return train.kind === 'full' ? 'full' : `lora rank ${train.rank} alpha ${train.alpha}`;
+}
+
+function listenField(env: string, options: FieldOptions<ListenAddress>): Field<ListenAddress> {
+  return custom(env, options, (text) => {
+    const [, host, port] = /^(\[[0-9a-fA-F:]+\]|[^\s:[\]/]+):(\d{1,5})$/.exec(text) ?? [];
+    if (host === undefined || Number(port) > 65535)
+      throw new Error(`"${text}" is not host:port with a port from 0 to 65535`);
+    return { host, port: Number(port) };
+  });
+}
+
+function trainField(env: string, options: FieldOptions<Trainable>): Field<Trainable> {
+  return custom(env, options, (text) => {
+    if (text === 'full') return { kind: 'full' };
+    const [, rankText, alphaText] = /^lora:(\d{1,4})(?::(\d+(?:\.\d+)?))?$/.exec(text) ?? [];
+    const rank = Number(rankText);
+    const alpha = alphaText === undefined ? 2 * rank : Number(alphaText);
+    if (!(rank >= 1 && alpha > 0))
+      throw new Error(
+        `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32`,
+      );
+    return { kind: 'lora', rank, alpha, seed: 0 };
+  });
+}
+
+function blobsField(env: string, options: FieldOptions<string>): Field<string> {
+  return custom(env, options, (text) => {
+    if (text === 'nats' || /^file:\/\/\/./.test(text)) return text;
+    throw new Error(`"${text}" is neither nats nor file:///folder (an absolute path)`);
+  });
+}
+
+function custom<T>(
+  env: string,
+  { description, fallback }: FieldOptions<T>,
+  parse: (text: string) => T,
+): Field<T> {
+  return { env, description, fallback, optional: false, source: 'text', parse };
+}

@@ -1,0 +1,112 @@
+import { create } from '@bufbuild/protobuf';
+import { CompletionSchema, FinishReason, GenerateResponseSchema } from '@parley/contracts';
+import type {
+  Completion,
+  GenerateItem,
+  GenerateRequest,
+  GenerateResponse,
+  Sampling,
+} from '@parley/contracts';
+import type { Completion as EngineCompletion, LanguageModelInfo } from '@parley/lm';
+import { encodeAll } from './encode-all.js';
+import { idProblems, refuseProblems, toItemFailure, tooLong } from './item-failure.js';
+import type { TextCodec } from './text-codec.js';
+import type { VersionedModel } from './versioned-model.js';
+
+/**
+ * Answers the items of a request, all with one version. Emits one message an item as its outcome becomes known; items that
+ * cannot be answered come first.
+ *
+ * @param emit - called once an item; must not throw
+ * @throws ParleyError REQUEST_INVALID, VERSION_MISMATCH before anything is emitted; CANCELLED; what the engine throws
+ */
+export async function generate(
+  model: VersionedModel,
+  codec: TextCodec,
+  request: GenerateRequest,
+  emit: (response: GenerateResponse) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const sampling = checkRequest(request);
+  const encode = (item: GenerateItem) => ({
+    prompt: encodePrompt(codec, item, sampling, model.info),
+    seed: seedOf(item.seed),
+  });
+  const encoded = await encodeAll(request.items, encode);
+  await model.read({ activity: 'generating', version: request.version, signal }, async (engine, version) => {
+    const respond = (itemId: string, outcome: GenerateResponse['outcome']) =>
+      emit(create(GenerateResponseSchema, { itemId, version: BigInt(version), outcome }));
+    const ready: { itemId: string; prompt: number[]; seed: number }[] = [];
+    for (const [index, { itemId }] of request.items.entries()) {
+      const item = encoded[index];
+      if (item instanceof Error) respond(itemId, { case: 'failure', value: toItemFailure(item) });
+      else ready.push({ itemId, ...item });
+    }
+    if (ready.length === 0) return;
+    const options = {
+      maxTokens: sampling.maxTokens,
+      temperature: sampling.temperature,
+      topP: sampling.topP === 0 ? 1 : sampling.topP,
+      stopTokens: codec.endTokens,
+      stopStrings: sampling.stop,
+    };
+    const onCompletion = (index: number, answer: EngineCompletion) => {
+      const { itemId, prompt } = ready[index];
+      respond(itemId, { case: 'completion', value: toCompletion(codec, prompt, answer, sampling.stop) });
+    };
+    const items = ready.map(({ prompt, seed }) => ({ prompt, seed }));
+    await engine.generate(items, options, { onCompletion, signal });
+  });
+}
+
+function checkRequest({ items, sampling }: GenerateRequest): Sampling {
+  const problems = idProblems(items);
+  if (sampling === undefined) {
+    problems.push('sampling is missing');
+  } else {
+    const { temperature, topP, maxTokens, stop } = sampling;
+    if (!(temperature >= 0 && temperature < Infinity))
+      problems.push(`sampling.temperature is ${temperature}, must be finite and at least 0`);
+    if (!(topP >= 0 && topP <= 1)) problems.push(`sampling.top_p is ${topP}, must be from 0 to 1`);
+    if (maxTokens < 1) problems.push('sampling.max_tokens is 0, must be at least 1');
+    if (stop.includes(''))
+      problems.push('sampling.stop holds an empty string, which would end every answer at once');
+  }
+  refuseProblems('Generate request', problems);
+  return sampling!;
+}
+
+function encodePrompt(
+  codec: TextCodec,
+  item: GenerateItem,
+  { maxTokens }: Sampling,
+  info: LanguageModelInfo,
+): number[] {
+  refuseProblems(`Item ${item.itemId}`, item.question.trim() === '' ? ['its question is empty'] : []);
+  const prompt = codec.prompt(item.question, item.context);
+  const tokens = prompt.length + maxTokens;
+  if (tokens <= info.contextTokens) return prompt;
+  const detail = `${prompt.length} of the prompt and max_tokens ${maxTokens}`;
+  throw tooLong(`Item ${item.itemId}`, tokens, info.contextTokens, detail);
+}
+
+/** Folds 64 bits into the 53 that a number holds exactly; seeds below 2^53 stay what they are. */
+function seedOf(seed: bigint): number {
+  return Number(BigInt.asUintN(53, seed ^ (seed >> 53n)));
+}
+
+function toCompletion(
+  codec: TextCodec,
+  prompt: number[],
+  answer: EngineCompletion,
+  stop: string[],
+): Completion {
+  return create(CompletionSchema, {
+    text: codec.text(answer.tokens, stop),
+    finishReason: answer.finish === 'stop' ? FinishReason.STOP : FinishReason.LENGTH,
+    promptTokens: prompt.length,
+    completionTokens: answer.tokens.length,
+    logProb: answer.logProbs.reduce((sum, value) => sum + value, 0),
+    meanEntropy: answer.meanEntropy,
+  });
+}
