@@ -1,0 +1,80 @@
+import type { ItemFailure } from '@parley/contracts';
+import { ParleyError } from '@parley/runtime';
+import type { PeerHandle } from './peer-handle.js';
+
+/**
+ * The peers of one round. Without a quorum all of them must answer, and the crew waits for whoever is lost. With a
+ * quorum the round goes on without a peer that is lost, as long as enough are left; such a peer stays out for the rest
+ * of the round even if it comes back.
+ */
+export interface RoundCrew {
+  /** Asks every peer for its version. */
+  assemble(): Promise<void>;
+  /** The version a peer answers with; the lowest, if it changed. Only after `assemble`, and not of a missing peer. */
+  version(peer: number): bigint;
+  /** Notes the version of an answer. */
+  answeredBy(peer: number, version: bigint): void;
+  /** Why a peer is missing from the round, or `undefined`. */
+  missing(peer: number): ItemFailure | undefined;
+  /** Does work with a peer; returns without having finished it if the peer goes missing meanwhile. */
+  work(peer: number, work: (handle: PeerHandle, signal: AbortSignal) => Promise<void>): Promise<void>;
+  /** Stops watching the peers. */
+  dismiss(): void;
+}
+
+/** @param quorum - peers that must answer; null for all */
+export function createRoundCrew(
+  handles: readonly PeerHandle[],
+  quorum: number | null,
+  signal: AbortSignal,
+): RoundCrew {
+  const members = handles.map((handle) => ({
+    handle,
+    leave: new AbortController(),
+    missing: undefined as ItemFailure | undefined,
+    version: undefined as bigint | undefined,
+  }));
+  const needed = quorum ?? handles.length;
+
+  const releaseLost = (): void => {
+    for (const member of members) {
+      const { health } = member.handle;
+      const present = members.filter((other) => other.missing === undefined).length;
+      if (health.available || member.missing !== undefined || present <= needed) continue;
+      member.missing = health.cause;
+      member.leave.abort(new ParleyError('PEER_LOST', health.cause.message));
+    }
+  };
+  const unwatch = handles.map((handle) => handle.watch(releaseLost));
+  releaseLost();
+
+  const work: RoundCrew['work'] = async (peer, task) => {
+    const member = members[peer]!;
+    if (member.missing !== undefined) return;
+    try {
+      await task(member.handle, AbortSignal.any([signal, member.leave.signal]));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!member.leave.signal.aborted) throw error;
+    }
+  };
+  return {
+    work,
+    async assemble() {
+      await Promise.all(
+        members.map((member, peer) =>
+          work(peer, async (handle, memberSignal) => {
+            member.version = (await handle.describeUntilAnswered(memberSignal)).version;
+          }),
+        ),
+      );
+    },
+    version: (peer) => members[peer]!.version!,
+    answeredBy(peer, version) {
+      const member = members[peer]!;
+      if (version < member.version!) member.version = version;
+    },
+    missing: (peer) => members[peer]!.missing,
+    dismiss: () => unwatch.forEach((stop) => stop()),
+  };
+}
