@@ -90,6 +90,6 @@ describe('trust', () => {
     const [trust] = accuracy('trust', 0);
     const [precision, coverage] = accuracy('trust', 0.9);
     assert.ok(trust > vote + 0.01, `trust ${trust} against vote ${vote}`);
-    assert.ok(precision > 0.96 && coverage > 0.5, `precision ${precision} at coverage ${coverage}`);
+    assert.ok(precision > 0.96 && coverage > 0.35, `precision ${precision} at coverage ${coverage}`);
   });
 });
