@@ -159,7 +159,10 @@ export function createTrainer(context: TrainerContext): Trainer {
     };
   }
 
-  /** Adds each input row's gradient to the row of the table it was looked up from: sequential, hence without races. */
+  /**
+   * Adds each input row's gradient to the row of the table it was looked up from: sequential, hence without races. As in
+   * transformers (`padding_idx`), looking the padding token up does not train it.
+   */
   function scatterRows(
     table: Float32Array,
     batch: readonly WeightedSequence[],
@@ -169,6 +172,7 @@ export function createTrainer(context: TrainerContext): Trainer {
     const width = config.hiddenSize;
     batch.forEach(({ input }, row) => {
       input.forEach((token, position) => {
+        if (token === config.padTokenId) return;
         const from = (row * paddedTokens + position) * width;
         const to = token * width;
         for (let i = 0; i < width; i++) table[to + i] = table[to + i] + gradient[from + i];
