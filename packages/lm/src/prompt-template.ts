@@ -61,13 +61,12 @@ export function createPromptTemplate(
       render: ({ question, answers }) => `Question: ${withAnswers(question, answers)}\nAnswer:`,
     };
   }
-  const template = attempt(label, () => new Template(source));
+  const template = attempt(label, () => new Template(fixedDate + source));
   const isPeerAware = /\bpeer_answers\b/.test(source);
   const constants = {
     ...specialTokenTexts(tokenizerConfig),
     add_generation_prompt: true,
     date_string: dateString,
-    strftime_now: () => dateString,
   };
   return {
     addSpecialTokens: false,
@@ -80,6 +79,12 @@ export function createPromptTemplate(
     },
   };
 }
+
+/**
+ * Replaces the engine's own `strftime_now`, which reads the clock. The empty expression keeps the end of the block from
+ * swallowing a newline with which the template begins.
+ */
+const fixedDate = "{% macro strftime_now(format) %}{{ date_string }}{% endmacro %}{{ '' }}";
 
 /** The question with what others answered, for models whose template knows of no peers. */
 function withAnswers(question: string, answers: readonly PeerAnswer[]): string {

@@ -1,37 +1,12 @@
 import assert from 'node:assert/strict';
-import {
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { TestContext } from 'node:test';
 import fc from 'fast-check';
+import { rejects, temporaryFolder } from './io-test-support.js';
 import { LmError } from './lm-error.js';
-import type { LmErrorReason } from './lm-error.js';
 import { decodeSafetensors, encodeSafetensors, readSafetensors, writeSafetensors } from './safetensors.js';
 import type { TensorInput } from './safetensors.js';
-
-function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'parley-safetensors-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-function rejects(reason: LmErrorReason, pattern: RegExp, action: () => unknown): void {
-  assert.throws(action, (error) => {
-    assert.ok(error instanceof LmError, String(error));
-    assert.equal(error.reason, reason);
-    assert.match(error.message, pattern);
-    return true;
-  });
-}
 
 function withHeader(header: unknown, dataBytes: number): Uint8Array {
   const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));

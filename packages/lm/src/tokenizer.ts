@@ -51,6 +51,7 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
    * Decodes ids; ids without an entry in the vocabulary (padding rows of the embedding) decode to nothing.
+   * Tokenizers with byte fallback (Gemma) lose byte-order marks, U+FEFF.
    * @param options.skipSpecialTokens leaves special tokens out. Default true.
    */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
