@@ -56,14 +56,16 @@ export function vocabularyHead(
     const logits = logitsOf(g.slice(hidden, 0, start, end), weight);
     const logP = g.logSoftmax(logits);
     const label = g.reshape(g.slice(labels, 0, start, end), [end - start, 1]);
-    nll.push(g.reshape(g.neg(g.gatherElements(logP, label, 1)), [end - start]));
     saved[`logits.${i}`] = logits;
+    saved[`nll.${i}`] = g.reshape(g.neg(g.gatherElements(logP, label, 1)), [end - start]);
+    nll.push(saved[`nll.${i}`]);
     if (!reference) continue;
     const referenceLogits = logitsOf(g.slice(reference.hidden, 0, start, end), reference.weight);
     const q = g.softmax(referenceLogits);
     const gap = g.sub(g.logSoftmax(referenceLogits), logP);
-    kl.push(g.reduceSum(g.mul(q, gap), { axes: [1] }));
     saved[`reference.${i}`] = q;
+    saved[`kl.${i}`] = g.reduceSum(g.mul(q, gap), { axes: [1] });
+    kl.push(saved[`kl.${i}`]);
   }
   const outputs = [g.concat(nll, 0), ...(reference ? [g.concat(kl, 0)] : [])];
   g.composite({
@@ -88,10 +90,6 @@ export const vocabularyHeadRule: Rule = (context) => {
   let dWeight: Value | null = null;
   for (let start = 0, i = 0; start < tokens; start += options.chunkTokens, i++) {
     const end = Math.min(start + options.chunkTokens, tokens);
-    if (!needs[1] && !context.ds[1] && !options.softCap) {
-      dHidden.push(frozenHeadGradient(context, start, end, i));
-      continue;
-    }
     const d = logitGradient(context, start, end, i);
     if (needs[0]) dHidden.push(g.gemm(d, weight));
     if (needs[1]) {
@@ -102,44 +100,33 @@ export const vocabularyHeadRule: Rule = (context) => {
   return [needs[0] ? g.concat(dHidden, 0) : null, dWeight, null];
 };
 
-/** A slice of a per-token vector as a column. */
-function column(g: Graph, value: Value, start: number, end: number): Value {
-  return g.reshape(g.slice(value, 0, start, end), [end - start, 1]);
+/**
+ * A chunk of a per-token gradient as a column. Adding 0 * loss makes the gradient wait for the loss: left free,
+ * onnxruntime computes all losses last and keeps every chunk's logits until then.
+ */
+function column(g: Graph, gradient: Value, loss: Value, start: number, end: number): Value {
+  const part = g.slice(gradient, 0, start, end);
+  return g.reshape(g.add(part, g.mul(loss, g.scalar(0))), [end - start, 1]);
 }
 
-function logitGradient(
-  { g, x, ds: [dNll, dKl], saved, options, c }: RuleContext,
-  start: number,
-  end: number,
-  i: number,
-): Value {
+function logitGradient(context: RuleContext, start: number, end: number, i: number): Value {
+  const { g, x, ds, saved, options, c } = context;
+  const [dNll, dKl] = ds;
   const logits = saved[`logits.${i}`];
   const p = g.softmax(logits);
-  const count = end - start;
   let d: Value | undefined;
   if (dNll) {
-    const label = column(g, x[2], start, end);
-    const minusOne = g.constantOfShape([count, 1], -1, p.dtype);
-    d = g.mul(g.scatterElements(p, label, minusOne, 1, 'add'), column(g, dNll, start, end));
+    const label = g.reshape(g.slice(x[2], 0, start, end), [end - start, 1]);
+    const minusOne = g.constantOfShape([end - start, 1], -1);
+    const miss = g.scatterElements(p, label, minusOne, 1, 'add');
+    d = g.mul(miss, column(g, dNll, saved[`nll.${i}`], start, end));
   }
   if (dKl) {
-    const pull = g.mul(g.sub(p, saved[`reference.${i}`]), column(g, dKl, start, end));
+    const pull = g.mul(g.sub(p, saved[`reference.${i}`]), column(g, dKl, saved[`kl.${i}`], start, end));
     d = d ? g.add(d, pull) : pull;
   }
   if (!d) throw new AutodiffError('vocabularyHead: no gradient reached its losses');
   if (!options.softCap) return d;
   const ratio = g.mul(logits, c(1 / options.softCap));
   return g.mul(d, g.sub(c(1), g.mul(ratio, ratio)));
-}
-
-/** With a frozen head, (p - onehot) W = p W - W[label] spares a copy of the vocabulary-wide gradient. */
-function frozenHeadGradient(
-  { g, x: [, weight, labels], d, saved }: RuleContext,
-  start: number,
-  end: number,
-  i: number,
-): Value {
-  const expected = g.matMul(g.softmax(saved[`logits.${i}`]), weight);
-  const observed = g.gather(weight, g.slice(labels, 0, start, end));
-  return g.mul(g.sub(expected, observed), column(g, d, start, end));
 }

@@ -7,49 +7,49 @@ import type { Attributes, Value } from './value.js';
 
 /** Operators that work element by element; binary ones broadcast as NumPy does. */
 export interface ElementwiseOps {
-  add(a: Value, b: Value): Value;
+  readonly add: (a: Value, b: Value) => Value;
   /** Adds any number of tensors of one shape; onnxruntime folds it into a `Gemm` that makes one of them. */
-  sum(values: readonly Value[]): Value;
-  sub(a: Value, b: Value): Value;
-  mul(a: Value, b: Value): Value;
-  div(a: Value, b: Value): Value;
+  readonly sum: (values: readonly Value[]) => Value;
+  readonly sub: (a: Value, b: Value) => Value;
+  readonly mul: (a: Value, b: Value) => Value;
+  readonly div: (a: Value, b: Value) => Value;
   /** `base ** exponent`. */
-  pow(base: Value, exponent: Value): Value;
-  min(a: Value, b: Value): Value;
-  max(a: Value, b: Value): Value;
+  readonly pow: (base: Value, exponent: Value) => Value;
+  readonly min: (a: Value, b: Value) => Value;
+  readonly max: (a: Value, b: Value) => Value;
   /** Remainder with the divisor's sign for integers; C `fmod` for floats. */
-  mod(a: Value, b: Value): Value;
-  neg(x: Value): Value;
-  abs(x: Value): Value;
+  readonly mod: (a: Value, b: Value) => Value;
+  readonly neg: (x: Value) => Value;
+  readonly abs: (x: Value) => Value;
   /** -1, 0 or 1. */
-  sign(x: Value): Value;
-  exp(x: Value): Value;
-  log(x: Value): Value;
-  sqrt(x: Value): Value;
-  reciprocal(x: Value): Value;
-  tanh(x: Value): Value;
-  sigmoid(x: Value): Value;
-  sin(x: Value): Value;
-  cos(x: Value): Value;
-  floor(x: Value): Value;
-  relu(x: Value): Value;
-  identity(x: Value): Value;
+  readonly sign: (x: Value) => Value;
+  readonly exp: (x: Value) => Value;
+  readonly log: (x: Value) => Value;
+  readonly sqrt: (x: Value) => Value;
+  readonly reciprocal: (x: Value) => Value;
+  readonly tanh: (x: Value) => Value;
+  readonly sigmoid: (x: Value) => Value;
+  readonly sin: (x: Value) => Value;
+  readonly cos: (x: Value) => Value;
+  readonly floor: (x: Value) => Value;
+  readonly relu: (x: Value) => Value;
+  readonly identity: (x: Value) => Value;
   /** `x * sigmoid(x)`. */
-  silu(x: Value): Value;
+  readonly silu: (x: Value) => Value;
   /** `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, the approximation Gemma calls `gelu_pytorch_tanh`. */
-  geluTanh(x: Value): Value;
+  readonly geluTanh: (x: Value) => Value;
   /** Booleans. */
-  equal(a: Value, b: Value): Value;
-  less(a: Value, b: Value): Value;
-  lessOrEqual(a: Value, b: Value): Value;
-  greater(a: Value, b: Value): Value;
-  greaterOrEqual(a: Value, b: Value): Value;
-  and(a: Value, b: Value): Value;
-  or(a: Value, b: Value): Value;
-  not(x: Value): Value;
+  readonly equal: (a: Value, b: Value) => Value;
+  readonly less: (a: Value, b: Value) => Value;
+  readonly lessOrEqual: (a: Value, b: Value) => Value;
+  readonly greater: (a: Value, b: Value) => Value;
+  readonly greaterOrEqual: (a: Value, b: Value) => Value;
+  readonly and: (a: Value, b: Value) => Value;
+  readonly or: (a: Value, b: Value) => Value;
+  readonly not: (x: Value) => Value;
   /** `condition ? a : b`, all three broadcast. */
-  where(condition: Value, a: Value, b: Value): Value;
-  cast(x: Value, to: DType): Value;
+  readonly where: (condition: Value, a: Value, b: Value) => Value;
+  readonly cast: (x: Value, to: DType) => Value;
 }
 
 /** Binds {@link ElementwiseOps} to a graph. */

@@ -6,13 +6,19 @@ import type { Value } from './value.js';
 /** Operators that read or write at computed places. */
 export interface IndexingOps {
   /** Whole slices of `x` along `axis` at integer `indices` of any shape: `x[indices]` for axis 0. */
-  gather(x: Value, indices: Value, axis?: number): Value;
+  readonly gather: (x: Value, indices: Value, axis?: number) => Value;
   /** One element per index: `out[i][j] = x[i][indices[i][j]]` for axis 1. */
-  gatherElements(x: Value, indices: Value, axis: number): Value;
+  readonly gatherElements: (x: Value, indices: Value, axis: number) => Value;
   /** `x[b][indices[b]]` for every row `b` of the leading axes (`GatherND` with `batch_dims`): indices `[batch..., 1]`. */
-  gatherRows(x: Value, indices: Value): Value;
+  readonly gatherRows: (x: Value, indices: Value) => Value;
   /** A copy of `x` with elements replaced (or added to) at `indices`; sums over repeated indices without races. */
-  scatterElements(x: Value, indices: Value, updates: Value, axis: number, reduction?: 'none' | 'add'): Value;
+  readonly scatterElements: (
+    x: Value,
+    indices: Value,
+    updates: Value,
+    axis: number,
+    reduction?: 'none' | 'add',
+  ) => Value;
 }
 
 /** Binds {@link IndexingOps} to a graph. */

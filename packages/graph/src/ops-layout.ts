@@ -12,28 +12,28 @@ export interface LayoutOps {
    * One dimension may be `-1` (inferred) and `0` copies the input's dimension at that place. Symbols are allowed wherever
    * an input of the graph carries them.
    */
-  reshape(x: Value, shape: readonly Dim[]): Value;
+  readonly reshape: (x: Value, shape: readonly Dim[]) => Value;
   /** `permutation[i]` is the input axis that becomes axis `i`. */
-  transpose(x: Value, permutation: readonly number[]): Value;
+  readonly transpose: (x: Value, permutation: readonly number[]) => Value;
   /** `start` inclusive to `end` exclusive along one axis; negative values count from the end. */
-  slice(x: Value, axis: number, start: number, end: number): Value;
-  concat(values: readonly Value[], axis: number): Value;
+  readonly slice: (x: Value, axis: number, start: number, end: number) => Value;
+  readonly concat: (values: readonly Value[], axis: number) => Value;
   /** Cuts an axis into pieces of the given sizes, which must add up. */
-  split(x: Value, axis: number, sizes: readonly number[]): Value[];
+  readonly split: (x: Value, axis: number, sizes: readonly number[]) => Value[];
   /** Inserts an axis of size 1 before `axis`. */
-  unsqueeze(x: Value, axis: number): Value;
+  readonly unsqueeze: (x: Value, axis: number) => Value;
   /** Removes an axis of size 1. */
-  squeeze(x: Value, axis: number): Value;
+  readonly squeeze: (x: Value, axis: number) => Value;
   /** Repeats along axes of size 1 (and new leading ones) up to `shape`. */
-  expand(x: Value, shape: Shape): Value;
+  readonly expand: (x: Value, shape: Shape) => Value;
   /** The run-time shape as an int64 vector, or its part from axis `start` to `end`. */
-  shape(x: Value, start?: number, end?: number): Value;
+  readonly shape: (x: Value, start?: number, end?: number) => Value;
   /** `start, start + step, ...` below `limit`, all scalars of one type; `length` names the result's only dimension. */
-  range(start: Value, limit: Value, step: Value, length: Dim): Value;
+  readonly range: (start: Value, limit: Value, step: Value, length: Dim) => Value;
   /** A tensor filled with one value. */
-  constantOfShape(shape: Shape, value?: number, dtype?: DType): Value;
+  readonly constantOfShape: (shape: Shape, value?: number, dtype?: DType) => Value;
   /** Adds `before` and `after` elements of zero along one axis. */
-  pad(x: Value, axis: number, before: number, after: number): Value;
+  readonly pad: (x: Value, axis: number, before: number, after: number) => Value;
   /** Zeroes elements above (`upper: false`) or below the `diagonal` of the last two axes. */
   trilu(x: Value, options: { readonly upper: boolean; readonly diagonal?: number }): Value;
 }

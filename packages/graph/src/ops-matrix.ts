@@ -37,16 +37,16 @@ export interface MatMulNBitsOptions {
 /** Matrix products. */
 export interface MatrixOps {
   /** `a [..., m, k]` times `b [..., k, n]`; leading axes broadcast. */
-  matMul(a: Value, b: Value): Value;
+  readonly matMul: (a: Value, b: Value) => Value;
   /** Two-dimensional product with transposes, scale and an addend: the fastest form for `[tokens, features]`. */
-  gemm(a: Value, b: Value, options?: GemmOptions): Value;
+  readonly gemm: (a: Value, b: Value, options?: GemmOptions) => Value;
   /** Batched product with transposes and a scale (`com.microsoft`). */
-  fusedMatMul(a: Value, b: Value, options?: FusedMatMulOptions): Value;
+  readonly fusedMatMul: (a: Value, b: Value, options?: FusedMatMulOptions) => Value;
   /**
    * `x [..., inFeatures]` times a block-quantised weight (`com.microsoft`): `packed` uint8
    * `[outFeatures, blocks, blockSize*bits/8]`, `scales` of `outFeatures*blocks` values. Not differentiable in the weight.
    */
-  matMulNBits(x: Value, packed: Value, scales: Value, options: MatMulNBitsOptions): Value;
+  readonly matMulNBits: (x: Value, packed: Value, scales: Value, options: MatMulNBitsOptions) => Value;
 }
 
 /** Binds {@link MatrixOps} to a graph. */

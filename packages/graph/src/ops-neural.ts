@@ -10,13 +10,13 @@ export interface NeuralOps {
    * `y = x / sqrt(mean(x^2) + epsilon) * weight` over the last axis, and the inverse deviation `[..., 1]` its gradient
    * reuses. `weight` has the size of the last axis.
    */
-  rmsNorm(x: Value, weight: Value, epsilon: number): { y: Value; inverseDeviation: Value };
+  readonly rmsNorm: (x: Value, weight: Value, epsilon: number) => { y: Value; inverseDeviation: Value };
   /**
    * Rotates the halves of each head by position (`com.microsoft` RotaryEmbedding, not interleaved), as Llama, Qwen and
    * Gemma do. `x [batch, tokens, heads*headSize]`, `positions` int64 `[batch, tokens]`, `cos` and `sin`
    * `[maxPositions, headSize/2]`.
    */
-  rotaryEmbedding(x: Value, positions: Value, cos: Value, sin: Value, heads: number): Value;
+  readonly rotaryEmbedding: (x: Value, positions: Value, cos: Value, sin: Value, heads: number) => Value;
 }
 
 /** Binds {@link NeuralOps} to a graph. */

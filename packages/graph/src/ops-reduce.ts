@@ -15,14 +15,14 @@ export interface ReduceOptions {
 
 /** Reductions, scans and selections along an axis. */
 export interface ReduceOps {
-  reduceSum(x: Value, options?: ReduceOptions): Value;
-  reduceMean(x: Value, options?: ReduceOptions): Value;
-  reduceMax(x: Value, options?: ReduceOptions): Value;
+  readonly reduceSum: (x: Value, options?: ReduceOptions) => Value;
+  readonly reduceMean: (x: Value, options?: ReduceOptions) => Value;
+  readonly reduceMax: (x: Value, options?: ReduceOptions) => Value;
   /** Along one axis, the last by default. */
-  softmax(x: Value, axis?: number): Value;
-  logSoftmax(x: Value, axis?: number): Value;
+  readonly softmax: (x: Value, axis?: number) => Value;
+  readonly logSoftmax: (x: Value, axis?: number) => Value;
   /** int64 index of the first largest element. */
-  argMax(x: Value, axis: number, keepDims?: boolean): Value;
+  readonly argMax: (x: Value, axis: number, keepDims?: boolean) => Value;
   /** The `k` largest along an axis, in descending order. `k` is a number or an int64 `[1]` value (size then symbolic). */
   topK(
     x: Value,
