@@ -3,6 +3,7 @@ import type { Tensor } from 'onnxruntime-node';
 import { createGraph } from './graph.js';
 import { GraphError } from './graph-error.js';
 import { toModelBytes } from './model-bytes.js';
+import { formatShape } from './shape.js';
 import type { SubgraphSource } from './value.js';
 
 /** Where a session computes. */
@@ -33,7 +34,7 @@ export interface Session {
   /**
    * Computes the fetched outputs: names, or names with tensors to write into (`null`: allocate). All outputs when
    * `fetches` is left out. Fetching fewer outputs does not compute less.
-   * @throws GraphError naming a missing feed or an unknown fetch.
+   * @throws GraphError naming a feed that is missing or of the wrong type or shape, or an unknown fetch.
    */
   run(
     feeds: Readonly<Record<string, Tensor>>,
@@ -65,19 +66,53 @@ export async function createSession(model: ModelSource, options: SessionOptions 
     device,
     async run(feeds, fetches) {
       if (disposal) throw new GraphError('run', 'run: the session is disposed');
-      for (const name of session.inputNames)
-        if (!feeds[name]) throw new GraphError('run', `run: the input "${name}" is not fed`);
+      for (const metadata of session.inputMetadata) checkFeed(metadata, feeds[metadata.name]);
       const wanted = fetches ?? session.outputNames;
       const names = Array.isArray(wanted) ? (wanted as readonly string[]) : Object.keys(wanted);
       for (const name of names)
         if (!session.outputNames.includes(name))
           throw new GraphError('run', `run: the model has no output "${name}"`);
-      const results = await session.run(feeds, wanted as readonly string[]);
-      return results;
+      const results = await compute(session, feeds, wanted);
+      return Object.fromEntries(names.map((name) => [name, given(wanted, name) ?? results[name]]));
     },
     dispose,
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+type Fetches = readonly string[] | Readonly<Record<string, Tensor | null>>;
+
+/** The tensor the caller wants an output written into. */
+function given(wanted: Fetches, name: string): Tensor | null | undefined {
+  return Array.isArray(wanted) ? undefined : (wanted as Readonly<Record<string, Tensor | null>>)[name];
+}
+
+async function compute(
+  session: InferenceSession,
+  feeds: Readonly<Record<string, Tensor>>,
+  wanted: Fetches,
+): Promise<Record<string, Tensor>> {
+  try {
+    return (await session.run(feeds, wanted as readonly string[]));
+  } catch (cause) {
+    throw new GraphError('run', `run: onnxruntime failed: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** onnxruntime's own message for a feed of the wrong type does not say which input it was. */
+function checkFeed(metadata: InferenceSession.ValueMetadata, feed: Tensor | undefined): void {
+  const { name } = metadata;
+  if (!feed) throw new GraphError('run', `run: the input "${name}" is not fed`);
+  if (!metadata.isTensor) return;
+  const { type, shape } = metadata;
+  const fits =
+    feed.dims.length === shape.length &&
+    shape.every((dim, i) => typeof dim === 'string' || dim === feed.dims[i]);
+  if (feed.type !== type || !fits)
+    throw new GraphError(
+      'run',
+      `run: the input "${name}" takes ${type} ${formatShape(shape)}, got ${feed.type} ${formatShape(feed.dims)}`,
+    );
 }
 
 function ortOptions(options: SessionOptions, refuseCpuFallback: boolean): InferenceSession.SessionOptions {
