@@ -1,0 +1,150 @@
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { isAbsolute, join, relative, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Objm } from '@nats-io/obj';
+import type { ObjectStore } from '@nats-io/obj';
+import {
+  ParleyError,
+  sha256,
+  systemCode,
+  verifyDigest,
+  withDeadline,
+  writeFileAtomic,
+} from '@parley/runtime';
+import type { Bus } from './connect.js';
+import { persist } from './persist.js';
+import { BLOB_STORE } from './subjects.js';
+
+/** Where a blob lies and what it is. Weights travel as this, never as bytes in a message. */
+export interface BlobRef {
+  /** `nats-object://parley-blobs/<key>` or `file:///…/<key>`. */
+  uri: string;
+  /** SHA-256 in lower-case hexadecimal. */
+  digest: string;
+  bytes: number;
+}
+
+/** Reads blobs by reference. */
+export interface BlobReader {
+  /**
+   * @throws ParleyError BLOB_MISSING naming the URI, DIGEST_MISMATCH naming both digests, BUS_UNAVAILABLE
+   */
+  get(uri: string, digest: string): Promise<Uint8Array>;
+}
+
+/** Content that is written once and read by URI and digest. */
+export interface BlobStore extends BlobReader {
+  /** Start of the URIs this store gives and reads. */
+  readonly uriPrefix: string;
+  /**
+   * Stores bytes under a key of `[A-Za-z0-9._/-]`; durable when the promise resolves. The same key with the same
+   * content is stored once; with other content it is replaced.
+   */
+  put(key: string, content: Uint8Array): Promise<BlobRef>;
+}
+
+/** Blobs in the object store of JetStream: the default, which needs no shared volume. */
+export function natsBlobs(bus: Bus, options: { deadlineMs?: number } = {}): BlobStore {
+  const { deadlineMs = 60_000 } = options;
+  const uriPrefix = `nats-object://${BLOB_STORE}/`;
+  let opened: Promise<ObjectStore> | undefined;
+  const open = () => (opened ??= new Objm(bus.js).open(BLOB_STORE, false));
+  const attempt = async <T>(what: string, work: (store: ObjectStore) => Promise<T>): Promise<T> =>
+    persist({ what, deadlineMs }, (signal) =>
+      withDeadline({ deadlineMs: deadlineMs / 3, what, signal }, async () => work(await open())),
+    );
+  return {
+    uriPrefix,
+    async put(key, content) {
+      const name = checkKey(key);
+      const ref = { uri: uriPrefix + name, digest: sha256(content), bytes: content.length };
+      await attempt(`storing blob ${ref.uri}`, async (store) => {
+        const found = await store.info(name);
+        if (found && !found.deleted && found.digest === natsDigest(ref.digest) && found.size === ref.bytes)
+          return;
+        await store.putBlob({ name }, content);
+      });
+      return ref;
+    },
+    async get(uri, digest) {
+      const name = keyOf(uri, uriPrefix);
+      const bytes = await attempt(`reading blob ${uri}`, (store) => store.getBlob(name));
+      if (bytes === null) throw missing(uri);
+      verifyDigest(bytes, digest, uri);
+      return bytes;
+    },
+  };
+}
+
+/** The object store writes digests as `SHA-256=` and URL-safe base64 with padding (ADR-20). */
+function natsDigest(hex: string): string {
+  const base64 = Buffer.from(hex, 'hex').toString('base64');
+  return `SHA-256=${base64.replaceAll('+', '-').replaceAll('/', '_')}`;
+}
+
+/** Blobs as files under a folder that every reader mounts at the same path. */
+export function fileBlobs(folder: string): BlobStore {
+  const root = resolve(folder);
+  const uriPrefix = `${pathToFileURL(root).href}/`;
+  return {
+    uriPrefix,
+    async put(key, content) {
+      const path = join(root, checkKey(key));
+      const ref = { uri: pathToFileURL(path).href, digest: sha256(content), bytes: content.length };
+      const found = await stat(path).catch(() => undefined);
+      if (found?.size === content.length && sha256(await readFile(path)) === ref.digest) return ref;
+      await mkdir(root, { recursive: true });
+      await writeFileAtomic(path, content);
+      return ref;
+    },
+    async get(uri, digest) {
+      const path = fileURLToPath(uri);
+      const inside = relative(root, path);
+      if (inside.startsWith('..') || isAbsolute(inside)) {
+        throw new ParleyError('BLOB_MISSING', `${uri} lies outside the blob folder ${root}`, {
+          details: { uri },
+        });
+      }
+      const bytes = await readFile(path).catch((error: unknown) => {
+        throw systemCode(error) === 'ENOENT' ? missing(uri) : error;
+      });
+      verifyDigest(bytes, digest, uri);
+      return bytes;
+    },
+  };
+}
+
+/** Writes to the first store, reads from whichever store's URIs match. */
+export function anyBlobs(first: BlobStore, ...others: BlobStore[]): BlobStore {
+  const stores = [first, ...others];
+  return {
+    uriPrefix: first.uriPrefix,
+    put: (key, content) => first.put(key, content),
+    async get(uri, digest) {
+      const store = stores.find(({ uriPrefix }) => uri.startsWith(uriPrefix));
+      if (store) return store.get(uri, digest);
+      const known = stores.map(({ uriPrefix }) => uriPrefix).join(', ');
+      throw new ParleyError('BLOB_MISSING', `No blob store here reads ${uri}; they read ${known}`, {
+        details: { uri },
+      });
+    },
+  };
+}
+
+function missing(uri: string): ParleyError {
+  const message = `No blob lies at ${uri}; it was removed, or belongs to another store`;
+  return new ParleyError('BLOB_MISSING', message, { details: { uri } });
+}
+
+function keyOf(uri: string, prefix: string): string {
+  if (uri.startsWith(prefix)) return uri.slice(prefix.length);
+  throw new ParleyError('BLOB_MISSING', `${uri} is not in ${prefix}`, { details: { uri } });
+}
+
+function checkKey(key: string): string {
+  const parts = key.split('/');
+  if (parts.every((part) => /^[A-Za-z0-9._-]+$/.test(part) && !/^\.+$/.test(part))) return key;
+  throw new ParleyError('NAME_INVALID', `The blob key "${key}" is not of A-Z a-z 0-9 . _ - and / between`, {
+    details: { key },
+  });
+}

@@ -1,0 +1,222 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import { ParleyError, backoffMs, isRetryable, sleep, withDeadline } from '@parley/runtime';
+import type { BlobReader } from './blobs.js';
+import { busError } from './bus-error.js';
+import { decodeMessage } from './cloud-event.js';
+import type { Received } from './cloud-event.js';
+import type { Bus } from './connect.js';
+import type { DeliveredMessage } from './delivered.js';
+import { ensureConsumer } from './consumer.js';
+import type { DurableSpec } from './consumer.js';
+import { pull } from './pull.js';
+
+/** A message as delivered to a handler. */
+export interface Delivery<T> extends Received<T> {
+  /** How often it was delivered, this time included: above 1, earlier work on it may or may not have taken effect. */
+  readonly deliveryCount: number;
+}
+
+/** How a stream is consumed. */
+export interface ConsumeOptions<S extends DescMessage> extends Omit<DurableSpec, 'maxAckPending'> {
+  schema: S;
+  blobs: BlobReader;
+  /** Messages handled at once; 1, and so strictly in order, unless given. */
+  concurrency?: number;
+  /** As many as `concurrency` unless given; with more than one replica, the total over them. */
+  maxAckPending?: number;
+  /** Bounds of the pause before a failed message is tried again; 250 ms growing to 30 s unless given. */
+  backoff?: { baseMs: number; maxMs: number };
+  /** Deliveries after which a message that keeps failing counts as poison; without limit unless given. */
+  maxDeliveries?: number;
+  /**
+   * Told of a message that will never succeed (it cannot be decoded, the handler refused it with a final error, or it
+   * failed `maxDeliveries` times) before it is removed. Record it: afterwards nothing else remembers it. While this
+   * fails, the message stays.
+   */
+  onPoison: (poison: Poison) => Promise<void>;
+  random?: () => number;
+}
+
+/** A message that will never succeed. */
+export interface Poison {
+  readonly subject: string;
+  readonly sequence: number;
+  readonly deliveryCount: number;
+  readonly error: ParleyError;
+}
+
+/** Handles one message. It is acknowledged once the promise resolves; it may be delivered again at any time before. */
+export type Handler<T> = (delivery: Delivery<T>, signal: AbortSignal) => Promise<void>;
+
+/** A running consumer. */
+export interface Consumption extends AsyncDisposable {
+  /**
+   * Resolves after a drain or close; rejects with the failure that ended consumption otherwise (a handler's failure
+   * never does). Never ignored silently: an unobserved rejection ends the process.
+   */
+  readonly done: Promise<void>;
+  /** Pulls no more and finishes what is in flight; past the deadline its signal is aborted and it is given back. */
+  drain(deadlineMs: number): Promise<void>;
+}
+
+/**
+ * Consumes a stream with a durable pull consumer, created if missing. While a handler runs, the server is told so
+ * every third of the acknowledgement time. A handler's retryable failure brings the message back after a growing pause; a
+ * final one makes it poison. Restarts of nats-server are waited out.
+ *
+ * @throws ParleyError STREAM_CONFLICT, STREAM_MISSING or BUS_UNAVAILABLE when the consumer cannot be created
+ */
+export async function consume<S extends DescMessage>(
+  bus: Bus,
+  options: ConsumeOptions<S>,
+  handler: Handler<MessageShape<S>>,
+): Promise<Consumption> {
+  const { concurrency = 1 } = options;
+  const spec = { ...options, maxAckPending: options.maxAckPending ?? concurrency };
+  await ensureConsumer(bus, spec);
+  const stopPulling = new AbortController();
+  const abandon = new AbortController();
+  const process = createProcessor(bus, options, handler, abandon.signal);
+  const workers = Array.from({ length: concurrency }, () => work(bus, spec, process, stopPulling.signal));
+  const stop = (error?: unknown) => stopPulling.abort(error);
+  const done = Promise.all(workers).then(
+    () => undefined,
+    async (error: unknown) => {
+      stop(error);
+      await Promise.allSettled(workers);
+      throw error;
+    },
+  );
+  const drain = async (deadlineMs: number) => {
+    stop();
+    const what = `draining the consumer ${options.durable} of ${options.stream}`;
+    await withDeadline({ deadlineMs, what }, () => done).catch(async (error: unknown) => {
+      bus.log.warn({ err: error, durable: options.durable }, 'work in flight is given back');
+      abandon.abort(error);
+      await Promise.allSettled(workers);
+    });
+  };
+  return { done, drain, [Symbol.asyncDispose]: () => drain(0) };
+}
+
+const PULL_EXPIRES_MS = 5000;
+
+/** Takes messages one by one until stopped. Any failure to pull is waited out; only a closed connection is final. */
+async function work(
+  bus: Bus,
+  spec: DurableSpec,
+  process: (message: DeliveredMessage) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const request = {
+    stream: spec.stream,
+    consumer: spec.durable,
+    batch: 1,
+    expiresMs: PULL_EXPIRES_MS,
+    signal,
+  };
+  for (let failures = 0; !signal.aborted;) {
+    if (bus.connection.isClosed()) throw closedError(spec);
+    try {
+      for await (const message of pull(bus, request)) await process(message);
+      failures = 0;
+    } catch (thrown) {
+      const error = busError(thrown, `consuming ${spec.stream} as ${spec.durable}`);
+      const delayMs = backoffMs(++failures, { baseMs: 100, maxMs: 5000 });
+      bus.log.warn({ reason: error.reason, delayMs, failures }, error.message);
+      await sleep(delayMs, signal).catch(() => undefined);
+      if (error.reason === 'STREAM_MISSING' && !signal.aborted) await recreate(bus, spec);
+    }
+  }
+}
+
+async function recreate(bus: Bus, spec: DurableSpec): Promise<void> {
+  try {
+    await ensureConsumer(bus, spec);
+    bus.log.warn({ durable: spec.durable, stream: spec.stream }, 'the consumer was gone; created it anew');
+  } catch (error) {
+    bus.log.error({ err: error }, 'the consumer is gone and cannot be created; trying again');
+  }
+}
+
+function closedError({ stream, durable }: DurableSpec): ParleyError {
+  return new ParleyError(
+    'BUS_UNAVAILABLE',
+    `The NATS connection was closed while consuming ${stream} as ${durable}`,
+  );
+}
+
+/** Handles one delivered message from its decoding to its acknowledgement. Never rejects. */
+function createProcessor<S extends DescMessage>(
+  bus: Bus,
+  options: ConsumeOptions<S>,
+  handler: Handler<MessageShape<S>>,
+  signal: AbortSignal,
+): (message: DeliveredMessage) => Promise<void> {
+  const inFlight = new Set<number>();
+  const { ackWaitMs = 10_000, maxDeliveries = Infinity } = options;
+  const handle = async (message: DeliveredMessage) => {
+    const received = await decodeMessage(options.schema, message, options.blobs);
+    await handler({ ...received, deliveryCount: message.deliveryCount }, signal);
+  };
+  const settle = async (message: DeliveredMessage, thrown: unknown) => {
+    const { deliveryCount } = message;
+    const error = ParleyError.from(thrown);
+    const facts = {
+      subject: message.subject,
+      sequence: message.sequence,
+      deliveryCount,
+      reason: error.reason,
+    };
+    if (isRetryable(thrown) && deliveryCount < maxDeliveries) {
+      const delayMs = signal.aborted ? 0 : nakDelayMs(options, deliveryCount);
+      bus.log.warn({ ...facts, delayMs, err: thrown }, 'handling failed; the message comes back');
+      message.nak(delayMs);
+      return;
+    }
+    bus.log.error({ ...facts, err: thrown }, 'handling failed for good; the message is poison');
+    await options.onPoison({ subject: message.subject, sequence: message.sequence, deliveryCount, error });
+    message.term();
+  };
+  return async (message) => {
+    if (inFlight.has(message.sequence)) return;
+    inFlight.add(message.sequence);
+    const heartbeat = setInterval(() => message.working(), ackWaitMs / 3);
+    try {
+      await handle(message);
+      await acknowledge(bus, message);
+    } catch (thrown) {
+      await settle(message, thrown).catch((error: unknown) => {
+        bus.log.error(
+          { err: error, sequence: message.sequence },
+          'poison could not be recorded; it comes back',
+        );
+        message.nak(nakDelayMs(options, message.deliveryCount));
+      });
+    } finally {
+      clearInterval(heartbeat);
+      inFlight.delete(message.sequence);
+    }
+  };
+}
+
+function nakDelayMs(
+  options: Pick<ConsumeOptions<DescMessage>, 'backoff' | 'random'>,
+  deliveryCount: number,
+): number {
+  const { backoff = { baseMs: 250, maxMs: 30_000 }, random } = options;
+  return Math.ceil(backoffMs(deliveryCount, { ...backoff, ...(random && { random }) }));
+}
+
+/** A lost acknowledgement only means that the message comes again, to a handler that must bear it. */
+async function acknowledge(bus: Bus, message: DeliveredMessage): Promise<void> {
+  try {
+    await message.ack();
+  } catch (error) {
+    const { subject, sequence } = message;
+    bus.log.warn(
+      { subject, sequence, err: error },
+      'acknowledgement not confirmed; the message may come again',
+    );
+  }
+}

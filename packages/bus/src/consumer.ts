@@ -1,0 +1,62 @@
+import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
+import type { ConsumerConfig, ConsumerInfo } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
+import { ParleyError } from '@parley/runtime';
+import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
+import type { Bus } from './connect.js';
+import { nameToken } from './subjects.js';
+
+/** A durable pull consumer: a cursor in a stream that survives everything but its deletion. */
+export interface DurableSpec {
+  stream: string;
+  /** Name of the consumer, shared by all replicas of one service. */
+  durable: string;
+  /** Subjects it sees, with wildcards. */
+  filter: string;
+  /** Milliseconds without a sign of life after which a message is delivered to another; 10 000 unless given. */
+  ackWaitMs?: number;
+  /** Most messages delivered and not acknowledged, over all replicas. */
+  maxAckPending: number;
+}
+
+/**
+ * Creates a durable consumer, or adapts an existing one. Safe to repeat, and from several processes.
+ *
+ * @throws ParleyError STREAM_CONFLICT when one of this name reads other subjects, STREAM_MISSING
+ */
+export async function ensureConsumer(bus: Bus, spec: DurableSpec): Promise<ConsumerInfo> {
+  const durable = nameToken('consumer name', spec.durable);
+  const wanted = {
+    durable_name: durable,
+    filter_subject: spec.filter,
+    ack_policy: AckPolicy.Explicit,
+    deliver_policy: DeliverPolicy.All,
+    ack_wait: nanos(spec.ackWaitMs ?? 10_000),
+    max_ack_pending: spec.maxAckPending,
+  } satisfies Partial<ConsumerConfig>;
+  const what = `creating the consumer ${durable} of ${spec.stream}`;
+  try {
+    const found = await find(bus, spec.stream, durable);
+    if (found === undefined) return await bus.jsm.consumers.add(spec.stream, wanted);
+    if (found.config.filter_subject !== spec.filter) throw conflict(spec, found.config.filter_subject ?? '');
+    const { ack_wait, max_ack_pending } = wanted;
+    const same = found.config.ack_wait === ack_wait && found.config.max_ack_pending === max_ack_pending;
+    return same ? found : await bus.jsm.consumers.update(spec.stream, durable, { ack_wait, max_ack_pending });
+  } catch (error) {
+    throw busError(error, what);
+  }
+}
+
+async function find(bus: Bus, stream: string, durable: string): Promise<ConsumerInfo | undefined> {
+  try {
+    return await bus.jsm.consumers.info(stream, durable);
+  } catch (error) {
+    if (jetStreamCode(error) === JS_CODES.consumerNotFound) return undefined;
+    throw error;
+  }
+}
+
+function conflict({ durable, stream, filter }: DurableSpec, found: string): ParleyError {
+  const message = `The consumer ${durable} of ${stream} reads ${found}, but ${filter} is wanted; give this one another name or delete that one`;
+  return new ParleyError('STREAM_CONFLICT', message, { details: { durable, stream, found, wanted: filter } });
+}

@@ -1,0 +1,144 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
+import type { ConsumerConfig, StoredMsg } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
+import { backoffMs, isRetryable, sleep } from '@parley/runtime';
+import type { BlobReader } from './blobs.js';
+import { busError } from './bus-error.js';
+import { decodeMessage } from './cloud-event.js';
+import type { RawMessage, Received } from './cloud-event.js';
+import type { Bus } from './connect.js';
+import type { DeliveredMessage } from './delivered.js';
+import { persist } from './persist.js';
+import { pull } from './pull.js';
+
+/** Which messages of a stream are read. */
+export interface ReadOptions<S extends DescMessage> {
+  stream: string;
+  schema: S;
+  blobs: BlobReader;
+  /** Subjects read, with wildcards; all unless given. */
+  filter?: string;
+  /** First sequence; 1 unless given. To go on after a message, its sequence + 1. */
+  fromSequence?: number;
+  /** Whether to wait for further messages when the last is read; `false` ends there, and is the default. */
+  live?: boolean;
+  /** Ends the iteration (without an error). A live read needs one. */
+  signal?: AbortSignal;
+}
+
+/**
+ * The last message whose subject matches (wildcards allowed), or `undefined` where there is none.
+ *
+ * @throws ParleyError STREAM_MISSING, BUS_UNAVAILABLE, or as {@link decodeMessage}
+ */
+export async function readLast<S extends DescMessage>(
+  bus: Bus,
+  options: { stream: string; schema: S; blobs: BlobReader; subject: string },
+): Promise<Received<MessageShape<S>> | undefined> {
+  const { stream, subject, schema, blobs } = options;
+  const found = await persist({ what: `reading ${subject}`, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
+    bus.jsm.streams.getMessage(stream, { last_by_subj: subject }),
+  );
+  return found === null ? undefined : decodeMessage(schema, storedMessage(found), blobs);
+}
+
+/** How many messages of a stream have a subject that matches. */
+export async function countMessages(bus: Bus, stream: string, filter: string): Promise<number> {
+  const what = `counting ${filter} in ${stream}`;
+  const info = await persist({ what, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
+    bus.jsm.streams.info(stream, { subjects_filter: filter }),
+  );
+  return Object.values(info.state.subjects ?? {}).reduce((sum, count) => sum + count, 0);
+}
+
+/**
+ * Reads a stream in order from a sequence. Each message comes exactly once, through reconnects and restarts of the
+ * server. A message that cannot be decoded ends the iteration with its error.
+ */
+export async function* readFrom<S extends DescMessage>(
+  bus: Bus,
+  options: ReadOptions<S>,
+): AsyncGenerator<Received<MessageShape<S>>> {
+  const config = options.filter === undefined ? {} : { filter_subject: options.filter };
+  const start = options.fromSequence ?? 1;
+  const raw = readRaw(bus, { ...options, config, start });
+  for await (const message of raw) yield await decodeMessage(options.schema, message, options.blobs);
+}
+
+/** What {@link readRaw} reads. */
+export interface RawReadOptions {
+  stream: string;
+  config: Partial<ConsumerConfig>;
+  /** First sequence, or `latest` for the last message of each subject. */
+  start: number | 'latest';
+  live?: boolean;
+  signal?: AbortSignal;
+}
+
+const BATCH = 256;
+const EXPIRES_MS = 5000;
+
+/** Reads undecoded messages in order through an ephemeral consumer, made again after each loss where the last ended. */
+export async function* readRaw(bus: Bus, options: RawReadOptions): AsyncGenerator<RawMessage> {
+  const { signal = new AbortController().signal, live = false } = options;
+  if (live && options.signal === undefined) throw new TypeError('a live read needs a signal to end it');
+  let next = options.start;
+  for (let failures = 0; !signal.aborted;) {
+    try {
+      const { name, pending } = await createEphemeral(bus, options, next);
+      if (pending === 0 && !live) return;
+      for await (const message of pullAll(bus, options.stream, name, signal)) {
+        failures = 0;
+        next = message.sequence + 1;
+        yield message;
+        if (!live && message.pending === 0) return;
+      }
+    } catch (thrown) {
+      const error = busError(thrown, `reading ${options.stream}`);
+      if (bus.connection.isClosed() || (!isRetryable(error) && error.reason !== 'STREAM_MISSING'))
+        throw error;
+      if (error.reason === 'STREAM_MISSING' && failures > 0) throw error;
+      const delayMs = backoffMs(++failures, { baseMs: 50, maxMs: 2000 });
+      bus.log.debug({ reason: error.reason, delayMs, next }, error.message);
+      await sleep(delayMs, signal).catch(() => undefined);
+    }
+  }
+}
+
+async function createEphemeral(
+  bus: Bus,
+  { stream, config }: RawReadOptions,
+  next: number | 'latest',
+): Promise<{ name: string; pending: number }> {
+  const position =
+    next === 'latest'
+      ? {
+          deliver_policy: DeliverPolicy.LastPerSubject,
+          ...(config.filter_subject ? {} : { filter_subject: '>' }),
+        }
+      : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, next) };
+  const info = await bus.jsm.consumers.add(stream, {
+    ...config,
+    ...position,
+    ack_policy: AckPolicy.None,
+    inactive_threshold: nanos(60_000),
+    mem_storage: true,
+    num_replicas: 1,
+  });
+  return { name: info.name, pending: info.num_pending };
+}
+
+async function* pullAll(
+  bus: Bus,
+  stream: string,
+  consumer: string,
+  signal: AbortSignal,
+): AsyncGenerator<DeliveredMessage> {
+  while (!signal.aborted) yield* pull(bus, { stream, consumer, batch: BATCH, expiresMs: EXPIRES_MS, signal });
+}
+
+function storedMessage(message: StoredMsg): RawMessage {
+  const { subject, seq, time, header, data } = message;
+  return { subject, sequence: seq, storedTime: time, headers: header, data };
+}
