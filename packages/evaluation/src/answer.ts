@@ -4,13 +4,15 @@ export type AnswerForm = 'boxed' | 'answer-is' | 'marker' | 'last-number';
 /** Where to look for the final answer, first match wins. */
 export interface AnswerOptions {
   readonly forms: readonly AnswerForm[];
+  /** Accept nothing but a single number; an answer in any other shape counts as missing. */
+  readonly numeric?: boolean;
 }
 
 /** For free text: `\boxed{…}`, "the answer is …", "A: …", and else the last number. */
 export const DEFAULT_ANSWERS: AnswerOptions = { forms: ['boxed', 'answer-is', 'marker', 'last-number'] };
 
 /** For text in which a missing marker means a missing answer, such as the demo peers' `… A 7`. */
-export const WORD_PROBLEM_ANSWERS: AnswerOptions = { forms: ['marker'] };
+export const WORD_PROBLEM_ANSWERS: AnswerOptions = { forms: ['marker'], numeric: true };
 
 /** The final answer's place in a text: text = prefix + answer + rest. */
 export interface AnswerSpan {
@@ -23,7 +25,9 @@ export interface AnswerSpan {
 export function findAnswer(text: string, options: AnswerOptions = DEFAULT_ANSWERS): AnswerSpan | null {
   for (const form of options.forms) {
     const found = FINDERS[form](text);
-    if (found !== null && canonicalAnswer(found.answer) !== '') return found;
+    if (found === null) continue;
+    const canonical = canonicalAnswer(found.answer);
+    if (options.numeric ? canonicalNumber(canonical) !== null : canonical !== '') return found;
   }
   return null;
 }
@@ -82,13 +86,13 @@ export function canonicalAnswer(raw: string): string {
     .replace(/\\(?:left|right|displaystyle|,|;|!|\s)/g, '')
     .replace(/\\d?t?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}/g, '$1/$2')
     .replace(/\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}/g, '$1')
-    .replace(/\\[()[\]]|\$|€|£/g, '')
+    .replace(/\\[()[\]]|\$|€|£|\*\*/g, '')
     .trim()
     .replace(/[.;:!]+$/, '')
     .trim();
   const unknowns = namedUnknowns(plain);
   if (unknowns !== null) return unknowns;
-  return canonicalNumber(plain) ?? plain.toLowerCase().replace(/\s+/g, '');
+  return canonicalValue(plain);
 }
 
 /** `x=3,y=4`, sorted by name, or null when the text is no list of named values. */
@@ -96,18 +100,31 @@ function namedUnknowns(text: string): string | null {
   const parts = text.split(/\s*(?:,(?!\d{3}\b)|;|\band\b)\s*/).filter((part) => part !== '');
   const pairs = parts.map((part) => /^([A-Za-z]\w*)\s*=\s*(.+)$/.exec(part));
   if (pairs.length === 0 || pairs.some((pair) => pair === null)) return null;
-  if (pairs.length === 1)
-    return canonicalNumber(pairs[0]![2]) ?? pairs[0]![2].toLowerCase().replace(/\s+/g, '');
+  if (pairs.length === 1) return canonicalValue(pairs[0]![2]);
   return pairs
-    .map((pair) => `${pair![1]}=${canonicalNumber(pair![2]) ?? pair![2].toLowerCase().replace(/\s+/g, '')}`)
+    .map((pair) => `${pair![1]}=${canonicalValue(pair![2])}`)
     .sort()
     .join(',');
+}
+
+/** A number, or a number before its unit in words (`36 apples`), or else the bare text. */
+function canonicalValue(text: string): string {
+  const beforeUnit = /^([-+]?[\d.,/]+)\s+[A-Za-z]{2,}(?:\s+[A-Za-z]+)*$/.exec(text);
+  const number = canonicalNumber(text) ?? (beforeUnit === null ? null : canonicalNumber(beforeUnit[1]));
+  return (
+    number ??
+    text
+      .toLowerCase()
+      .replace(/\s+/g, ' ')
+      .replace(/ ?([^\w ]) ?/g, '$1')
+      .trim()
+  );
 }
 
 /** A number or simple fraction, with 12 significant digits; null for anything else. */
 function canonicalNumber(text: string): string | null {
   const compact = text
-    .replace(/\s+/g, '')
+    .replace(/^([-+])\s+|\s*(\/)\s*/g, '$1$2')
     .replace(/,(?=\d{3}(?:\D|$))/g, '')
     .replace(/\\?%$/, '');
   const fraction = /^([-+]?[\d.]+)\/([-+]?[\d.]+)$/.exec(compact);

@@ -1,4 +1,10 @@
-import { answersEqual, extractAnswer, type AnswerOptions, type EqualityOptions } from './answer.js';
+import {
+  answersEqual,
+  DEFAULT_ANSWERS,
+  extractAnswer,
+  type AnswerOptions,
+  type EqualityOptions,
+} from './answer.js';
 
 /** A question with its answer. Lives in evaluation only; nothing that trains may take one. */
 export interface LabelledQuestion {
@@ -18,7 +24,8 @@ export function isExactMatch(
   options: GradingOptions = {},
 ): boolean {
   if (response === null) return false;
-  const given = extractAnswer(response, options.forms === undefined ? undefined : { forms: options.forms });
+  const { forms = DEFAULT_ANSWERS.forms, numeric = false } = options;
+  const given = extractAnswer(response, { forms, numeric });
   return answersEqual(given, expected, options);
 }
 
