@@ -121,7 +121,8 @@ function openModel(setup: WorkerSetup, onProgress?: (fraction: number) => void):
           resolve(model);
           return;
         case 'refused':
-          void exited.then(() => fail(fromWire(message.error)));
+          // The thread ends by itself; its exit rejects with this.
+          ended = fromWire(message.error);
           return;
         case 'completion':
           pending.get(message.id)?.onCompletion?.(message.index, message.completion);
