@@ -113,6 +113,7 @@ async function work(
     consumer: spec.durable,
     batch: 1,
     expiresMs: PULL_EXPIRES_MS,
+    acknowledged: true,
     signal,
   };
   for (let failures = 0; !signal.aborted;) {

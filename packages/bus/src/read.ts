@@ -3,12 +3,12 @@ import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import type { ConsumerConfig, StoredMsg } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/transport-node';
 import { backoffMs, isRetryable, sleep } from '@parley/runtime';
+import type { ParleyError } from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
-import { busError } from './bus-error.js';
+import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
 import { decodeMessage } from './cloud-event.js';
 import type { RawMessage, Received } from './cloud-event.js';
 import type { Bus } from './connect.js';
-import type { DeliveredMessage } from './delivered.js';
 import { persist } from './persist.js';
 import { pull } from './pull.js';
 
@@ -76,34 +76,40 @@ export interface RawReadOptions {
   signal?: AbortSignal;
 }
 
-const BATCH = 256;
-const EXPIRES_MS = 5000;
+const PULL = { batch: 256, expiresMs: 5000, acknowledged: false };
 
 /** Reads undecoded messages in order through an ephemeral consumer, made again after each loss where the last ended. */
 export async function* readRaw(bus: Bus, options: RawReadOptions): AsyncGenerator<RawMessage> {
-  const { signal = new AbortController().signal, live = false } = options;
+  const { stream, signal = new AbortController().signal, live = false } = options;
   if (live && options.signal === undefined) throw new TypeError('a live read needs a signal to end it');
   let next = options.start;
   for (let failures = 0; !signal.aborted;) {
     try {
       const { name, pending } = await createEphemeral(bus, options, next);
       if (pending === 0 && !live) return;
-      for await (const message of pullAll(bus, options.stream, name, signal)) {
+      while (!signal.aborted) {
+        for await (const message of pull(bus, { ...PULL, stream, consumer: name, signal })) {
+          next = message.sequence + 1;
+          yield message;
+          if (!live && message.pending === 0) return;
+        }
         failures = 0;
-        next = message.sequence + 1;
-        yield message;
-        if (!live && message.pending === 0) return;
       }
     } catch (thrown) {
-      const error = busError(thrown, `reading ${options.stream}`);
-      if (bus.connection.isClosed() || (!isRetryable(error) && error.reason !== 'STREAM_MISSING'))
-        throw error;
-      if (error.reason === 'STREAM_MISSING' && failures > 0) throw error;
+      const error = busError(thrown, `reading ${stream}`);
+      if (isFinal(bus, error)) throw error;
       const delayMs = backoffMs(++failures, { baseMs: 50, maxMs: 2000 });
       bus.log.debug({ reason: error.reason, delayMs, next }, error.message);
       await sleep(delayMs, signal).catch(() => undefined);
     }
   }
+}
+
+/** A lost ephemeral consumer is made again; a stream that is not there will not come. */
+function isFinal(bus: Bus, error: ParleyError): boolean {
+  if (bus.connection.isClosed()) return true;
+  if (error.reason === 'STREAM_MISSING') return jetStreamCode(error.cause) === JS_CODES.streamNotFound;
+  return !isRetryable(error);
 }
 
 async function createEphemeral(
@@ -122,20 +128,11 @@ async function createEphemeral(
     ...config,
     ...position,
     ack_policy: AckPolicy.None,
-    inactive_threshold: nanos(60_000),
+    inactive_threshold: nanos(30_000),
     mem_storage: true,
     num_replicas: 1,
   });
   return { name: info.name, pending: info.num_pending };
-}
-
-async function* pullAll(
-  bus: Bus,
-  stream: string,
-  consumer: string,
-  signal: AbortSignal,
-): AsyncGenerator<DeliveredMessage> {
-  while (!signal.aborted) yield* pull(bus, { stream, consumer, batch: BATCH, expiresMs: EXPIRES_MS, signal });
 }
 
 function storedMessage(message: StoredMsg): RawMessage {
