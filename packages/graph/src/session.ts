@@ -21,7 +21,10 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
   /** Plan all activations in one arena block: faster to allocate, up to half more memory. Default `false`. */
   readonly memoryPattern?: boolean;
-  /** Refuse to create the session when any operator would run on the CPU instead of `device`. Default `false`. */
+  /**
+   * Refuse to create the session when any operator would run on the CPU instead of `device`. Default `false`: single
+   * operators a device lacks (shape arithmetic, most often) may run on the CPU. Without meaning on `cpu`.
+   */
   readonly refuseCpuFallback?: boolean;
 }
 
@@ -56,7 +59,8 @@ export async function createSession(model: ModelSource, options: SessionOptions 
   const device = options.device ?? 'cpu';
   if (device !== 'cpu') await assertDevice(device);
   const source = typeof model === 'string' || model instanceof Uint8Array ? model : toModelBytes(model);
-  const session = await load(source, ortOptions(options, options.refuseCpuFallback ?? false));
+  const strict = device !== 'cpu' && (options.refuseCpuFallback ?? false);
+  const session = await load(source, ortOptions(options, strict));
   let disposal: Promise<void> | undefined;
   const dispose = () => (disposal ??= session.release());
 
@@ -93,7 +97,7 @@ async function compute(
   wanted: Fetches,
 ): Promise<Record<string, Tensor>> {
   try {
-    return (await session.run(feeds, wanted as readonly string[]));
+    return await session.run(feeds, wanted as readonly string[]);
   } catch (cause) {
     throw new GraphError('run', `run: onnxruntime failed: ${messageOf(cause)}`, { cause });
   }
@@ -124,21 +128,10 @@ function ortOptions(options: SessionOptions, refuseCpuFallback: boolean): Infere
     executionProviders: [options.device ?? 'cpu'],
     graphOptimizationLevel: options.optimization ?? 'all',
     enableMemPattern: options.memoryPattern ?? false,
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
-    extra: { session: nest(extra) },
+    extra,
   };
-}
-
-/** onnxruntime's `extra` takes `session.intra_op.allow_spinning` as nested objects. */
-function nest(flat: Record<string, string>): Record<string, unknown> {
-  const out: Record<string, Record<string, string> | string> = {};
-  for (const [key, value] of Object.entries(flat)) {
-    const [, group = '', leaf] = key.split('.');
-    if (leaf === undefined) out[group] = value;
-    else out[group] = { ...(out[group] as Record<string, string> | undefined), [leaf]: value };
-  }
-  return out;
 }
 
 async function load(
