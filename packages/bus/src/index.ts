@@ -20,3 +20,5 @@ export { BLOB_STORE, BUCKETS, STREAMS, STREAM_SUBJECTS, filters, nameToken, subj
 export type { StreamName } from './subjects.js';
 export { checkTopology, ensureTopology } from './topology.js';
 export type { TopologyOptions, TopologyProblem } from './topology.js';
+export { findNatsServer } from './find-nats-server.js';
+export type { FindNatsServerOptions, NatsServerProgram } from './find-nats-server.js';
