@@ -3,7 +3,8 @@ import { field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
 import type { Trainable } from '@parley/lm';
 
-const NAME = /[A-Za-z0-9_-]{1,64}/;
+/** The mesh allows 64 characters; the name of the update consumer, peer-<name>, has to fit them too. */
+const NAME = /[A-Za-z0-9_-]{1,59}/;
 
 /** Where a server listens; port 0 lets the system choose. */
 export interface ListenAddress {
@@ -14,7 +15,7 @@ export interface ListenAddress {
 /** Every setting of a peer, by the name it has in {@link PeerConfig}. */
 export const PEER_FIELDS = {
   name: field.string('PARLEY_PEER_NAME', {
-    description: 'name in the mesh: letters, digits, "-" and "_", at most 64',
+    description: 'name in the mesh: letters, digits, "-" and "_", at most 59',
     pattern: NAME,
   }),
   model: field.path('PARLEY_MODEL', { description: 'Hugging Face model folder' }),
@@ -35,7 +36,7 @@ export const PEER_FIELDS = {
     fallback: 'nats://127.0.0.1:4222',
   }),
   natsCredentials: field.optional(
-    field.secret('PARLEY_NATS_CREDENTIALS', { description: 'NATS credentials (.creds)' }),
+    field.path('PARLEY_NATS_CREDENTIALS_FILE', { description: 'NATS credentials file (.creds)' }),
   ),
   device: field.oneOf('PARLEY_DEVICE', ['cpu', 'webgpu', 'cuda', 'auto'], {
     description: 'where the model runs; a device that is missing is an error',

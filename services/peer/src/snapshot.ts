@@ -12,7 +12,7 @@ export interface Snapshots {
   /**
    * Idempotent by request_id, also after a restart: a repetition gets the first answer, whatever was committed since.
    *
-   * @throws ParleyError REQUEST_INVALID, BLOB_MISSING (NOT_FOUND) for a version that is not kept, STATE_CORRUPT, DISK_FULL,
+   * @throws ParleyError REQUEST_INVALID, NAME_INVALID, BLOB_MISSING (NOT_FOUND) for a version that is not kept, STATE_CORRUPT, DISK_FULL,
    *   BUS_UNAVAILABLE
    */
   take(request: SnapshotRequest): Promise<SnapshotResponse>;
@@ -26,7 +26,7 @@ export function createSnapshots(path: string, store: StateStore, weights: Weight
     const earlier = answers.get(requestId);
     if (earlier) return earlier;
     const wanted = version ?? BigInt(store.head.version);
-    const location = await weights.put(await keptWeights(store, wanted));
+    const location = await weights.putSnapshot(requestId, await keptWeights(store, wanted));
     const answer = create(SnapshotResponseSchema, { version: wanted, weights: location });
     await writeFileAtomic(path, toLines(answers.set(requestId, answer)));
     return answer;

@@ -1,9 +1,7 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
-import { mkdtemp, readFile, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { TestContext } from 'node:test';
 import { create, equals } from '@bufbuild/protobuf';
 import { VersionCommittedSchema } from '@parley/contracts';
 import { encodeSafetensors } from '@parley/lm';
@@ -11,6 +9,7 @@ import type { ModelState } from '@parley/lm';
 import { isParleyError, sha256 } from '@parley/runtime';
 import type { Reason } from '@parley/runtime';
 import type { Head } from './head-file.js';
+import { temporaryFolder } from './peer-test-support.js';
 import { openStateStore } from './state-store.js';
 import type { StateStoreOptions } from './state-store.js';
 
@@ -23,12 +22,6 @@ function stateOf(value: number): ModelState {
     weights: encodeSafetensors(tensor(value)),
     optimizer: encodeSafetensors(tensor(-value), { step: String(value) }),
   };
-}
-
-async function makeFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'parley-state-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
 }
 
 function open(folder: string, overrides: Partial<StateStoreOptions> = {}) {
@@ -67,7 +60,7 @@ async function refusal(work: Promise<unknown>, reason: Reason): Promise<string> 
 }
 
 test('what is committed comes back bit by bit after the folder is opened again', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   const store = await open(folder);
   equal(store.head.version, 0);
   const committed = next(store.head, stateOf(1));
@@ -86,7 +79,7 @@ test('what is committed comes back bit by bit after the folder is opened again',
 });
 
 test('version 0 and the latest versions are kept, the others removed', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   const store = await open(folder);
   for (let value = 1; value <= 5; value++)
     await store.commit(next(store.head, stateOf(value)), stateOf(value));
@@ -105,7 +98,7 @@ test('version 0 and the latest versions are kept, the others removed', async (t)
 });
 
 test('what a killed process left behind is cleared away', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   await open(folder);
   await writeFile(join(folder, '.1234.tmp'), 'half a head');
   await writeFile(join(folder, 'versions', '1.safetensors'), 'a version whose head was never put in place');
@@ -116,7 +109,7 @@ test('what a killed process left behind is cleared away', async (t) => {
 });
 
 test('a failed commit leaves the earlier state', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   const store = await open(folder);
   const before = store.head;
   await rename(join(folder, 'versions'), join(folder, 'aside'));
@@ -129,7 +122,7 @@ test('a failed commit leaves the earlier state', async (t) => {
 });
 
 test('a head that is truncated, altered or not one at all is refused by its path, with the remedy', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   await open(folder);
   const path = join(folder, 'head.safetensors');
   const content = await readFile(path);
@@ -151,7 +144,7 @@ test('a head that is truncated, altered or not one at all is refused by its path
 });
 
 test('a head that is gone while later versions are there is not begun anew', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   const store = await open(folder);
   await store.commit(next(store.head, stateOf(1)), stateOf(1));
   await rm(join(folder, 'head.safetensors'));
@@ -160,7 +153,7 @@ test('a head that is gone while later versions are there is not begun anew', asy
 });
 
 test('a head of another peer, checkpoint or training method is refused by what differs', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = await temporaryFolder(t);
   await open(folder);
   const wrong = { peer: 'bee', baseSha256: 'c'.repeat(64), method: 'lora rank 8 alpha 16' };
   const message = await refusal(open(folder, { identity: wrong }), 'CONFIG_INVALID');

@@ -10,8 +10,10 @@ export interface EncodedSpan {
 
 /** Between the contract's text and one model's tokens. Pure. */
 export interface TextCodec {
-  /** Tokens that end an answer; the first is the one that training appends. */
+  /** Tokens that end an answer when the model writes one of them. */
   readonly endTokens: readonly number[];
+  /** The one of them that ends an answer in training and scoring; `undefined` for a model without any. */
+  readonly endToken: number | undefined;
   /** Tokens of the rendered prompt, up to where the answer begins. */
   prompt(question: string, context: readonly Contribution[]): number[];
   /** Tokens of an answer to learn, with its end. */
@@ -26,13 +28,17 @@ export interface TextCodec {
 export function createTextCodec(tokenizer: Tokenizer, template: PromptTemplate): TextCodec {
   const { addSpecialTokens } = template;
   const endTokens = tokenizer.eosTokenIds;
-  const end = endTokens.slice(0, 1);
+  const prompt: TextCodec['prompt'] = (question, context) => {
+    const answers = context.map(({ speaker, peer, text }) => ({ speaker, peer, text }));
+    return tokenizer.encode(template.render({ question, answers }), { addSpecialTokens });
+  };
+  // Chat models have several end tokens (end of text, end of turn). What ends the user's turn ends the model's too.
+  const endToken = prompt('?', []).findLast((id) => endTokens.includes(id)) ?? endTokens[0];
+  const end = endToken === undefined ? [] : [endToken];
   return {
     endTokens,
-    prompt(question, context) {
-      const answers = context.map(({ speaker, peer, text }) => ({ speaker, peer, text }));
-      return tokenizer.encode(template.render({ question, answers }), { addSpecialTokens });
-    },
+    endToken,
+    prompt,
     target: (text) => [...tokenizer.encode(text), ...end],
     span(prompt, prefix, continuation, includeEnd) {
       const { ids, start } = tokenizer.encodeSpan(prefix, continuation);

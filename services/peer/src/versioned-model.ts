@@ -6,6 +6,7 @@ import type { LanguageModel, ModelState } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
 import { digestAsync } from './digest-async.js';
+import { requireFiniteWeights } from './finite-weights.js';
 import { createEngineQueue } from './engine-queue.js';
 import type { Activity } from './engine-queue.js';
 import type { Head } from './head-file.js';
@@ -120,6 +121,7 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
     try {
       const report = await apply(model);
       const state = await model.exportState();
+      await requireFiniteWeights(state.weights, 'The changed model');
       const next = await nextHead(store.head, change, report, state, parts);
       await store.commit(next, state);
       return { committed: next.lastCommitted, state };

@@ -1,0 +1,202 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { anyBlobs, connectBus, createPublisher, ensureTopology, fileBlobs, natsBlobs } from '@parley/bus';
+import type { BlobStore, Bus, Publisher } from '@parley/bus';
+import { PeerService } from '@parley/contracts';
+import {
+  createPromptTemplate,
+  loadLanguageModel,
+  loadTokenizer,
+  readModelConfig,
+  readTokenizerFiles,
+} from '@parley/lm';
+import type { LanguageModel } from '@parley/lm';
+import { ParleyError, implement, startGrpcServer } from '@parley/runtime';
+import type { Log, Service } from '@parley/runtime';
+import { announce } from './announce.js';
+import { updateChange } from './apply-update.js';
+import { checkpointDigest } from './checkpoint-digest.js';
+import { createClosers } from './closers.js';
+import type { Closers } from './closers.js';
+import { advertisedAddress, describeMethod } from './config.js';
+import type { PeerConfig } from './config.js';
+import { mappingLmErrors } from './lm-failure.js';
+import { createPeerService } from './peer-service.js';
+import type { ApplyUpdate } from './peer-service.js';
+import { createSnapshots } from './snapshot.js';
+import { openStateStore } from './state-store.js';
+import type { StateStore } from './state-store.js';
+import { createTextCodec } from './text-codec.js';
+import type { TextCodec } from './text-codec.js';
+import { consumeUpdates } from './update-consumer.js';
+import { createVersionLog } from './version-log.js';
+import type { VersionLog } from './version-log.js';
+import { createVersionedModel } from './versioned-model.js';
+import { createWeightsStore } from './weights-store.js';
+import type { WeightsStore } from './weights-store.js';
+
+/** What a peer is given from outside. */
+export interface PeerDeps {
+  log: Log;
+  /** Told of a failure in the background after which the peer cannot go on; its owner then closes it. */
+  fail: (error: unknown) => void;
+  /** Gives up a start that is under way. */
+  signal?: AbortSignal;
+  /** Monotonic, in milliseconds; `performance.now` unless given. */
+  nowMs?: () => number;
+  /** Wall clock; `new Date` unless given. */
+  date?: () => Date;
+  /** Replaces where versions are published, given the one on the bus. */
+  wrapVersions?: (inner: VersionLog) => VersionLog;
+  /** Replaces where weights are stored, given the configured one. */
+  wrapWeights?: (inner: WeightsStore) => WeightsStore;
+}
+
+/** A peer that serves. */
+export interface RunningPeer extends Service, AsyncDisposable {
+  /** `host:port` that it announced. */
+  readonly address: string;
+  /** Port that it listens on. */
+  readonly port: number;
+}
+
+/**
+ * Starts a peer: loads the model, brings it to the committed state, serves gRPC, announces itself and applies its updates.
+ *
+ * @throws ParleyError CHECKPOINT_INVALID, TENSOR_INVALID, ARCHITECTURE_UNKNOWN, TOKENIZER_MISMATCH for a model that cannot
+ *   be used; STATE_CORRUPT, CONFIG_INVALID for a state folder that cannot; NATS_*, STREAM_*, BUS_UNAVAILABLE; PORT_IN_USE,
+ *   ADDRESS_UNUSABLE
+ */
+export async function startPeer(config: PeerConfig, deps: PeerDeps): Promise<RunningPeer> {
+  const closers = createClosers();
+  try {
+    return await start(config, deps, closers);
+  } catch (error) {
+    await closers.close();
+    throw error;
+  }
+}
+
+async function start(config: PeerConfig, deps: PeerDeps, closers: Closers): Promise<RunningPeer> {
+  const { log, fail, signal, nowMs = () => performance.now(), date = () => new Date() } = deps;
+  const startTime = date();
+  const bus = closers.add(await openBus(config, log));
+  await ensureTopology(bus);
+  const blobs = openBlobs(config, bus);
+  const publisher = createPublisher(bus, { source: `parley/peer/${config.name}`, blobs });
+  const { versions, weights } = openOutputs(config, deps, { bus, publisher, blobs });
+
+  const { engine, codec } = await mappingLmErrors(() => openModel(config, log));
+  closers.add(engine);
+  signal?.throwIfAborted();
+  const store = await openState(config, engine);
+  refuseOlderState(config, store, await versions.last());
+  const model = createVersionedModel({
+    model: engine,
+    store,
+    weights,
+    versions,
+    log,
+    nowMs,
+    date,
+    onLost: fail,
+  });
+  const context = { peer: config.name, codec, contextTokens: engine.info.contextTokens, nowMs };
+  const applyUpdate: ApplyUpdate = (update, stop) =>
+    model.advance(updateChange(update, { ...context, signal: stop }), stop);
+  const snapshots = createSnapshots(join(config.stateDir, 'snapshots.jsonl'), store, weights);
+  const service = createPeerService({ model, codec, store, weights, snapshots, applyUpdate });
+  const services = [implement(PeerService, service)];
+  const server = closers.add(await startGrpcServer({ ...config.listen, services, log }));
+  const address = advertisedAddress(config, server.port);
+  await model.publishPending();
+  await announce(bus, config.name, address, startTime);
+  const updates = { peer: config.name, bus, blobs, publisher, applyUpdate, log };
+  const consumption = closers.add(await consumeUpdates(updates));
+  consumption.done.catch(fail);
+  server.setServing(true);
+  log.info({ address, version: store.head.version, ...engine.info }, 'serving');
+  return {
+    address,
+    port: server.port,
+    stopServing: () => server.setServing(false),
+    async drain(deadlineMs) {
+      const endMs = nowMs() + deadlineMs;
+      await consumption.drain(deadlineMs);
+      await server.drain(Math.max(0, endMs - nowMs()));
+      await model.close();
+    },
+    close: closers.close,
+    [Symbol.asyncDispose]: closers.close,
+  };
+}
+
+function openBus({ name, natsUrl, natsCredentials }: PeerConfig, log: Log): Promise<Bus> {
+  const auth =
+    natsCredentials === undefined ? {} : { auth: { kind: 'creds' as const, credsFile: natsCredentials } };
+  return connectBus({ servers: natsUrl.split(','), name: `parley-peer-${name}`, log, ...auth });
+}
+
+function openBlobs({ blobs }: PeerConfig, bus: Bus): BlobStore {
+  const onBus = natsBlobs(bus);
+  return blobs === 'nats' ? onBus : anyBlobs(fileBlobs(fileURLToPath(blobs)), onBus);
+}
+
+function openOutputs(
+  { name }: PeerConfig,
+  { wrapVersions, wrapWeights }: PeerDeps,
+  { bus, publisher, blobs }: { bus: Bus; publisher: Publisher; blobs: BlobStore },
+): { versions: VersionLog; weights: WeightsStore } {
+  const versions = createVersionLog(name, bus, publisher, blobs);
+  const weights = createWeightsStore(name, blobs);
+  return { versions: wrapVersions?.(versions) ?? versions, weights: wrapWeights?.(weights) ?? weights };
+}
+
+async function openModel(config: PeerConfig, log: Log): Promise<{ engine: LanguageModel; codec: TextCodec }> {
+  const { model: folder, device, threads, spinning, train, maxBatch } = config;
+  const tokenizer = loadTokenizer(folder, readModelConfig(folder));
+  const template = createPromptTemplate(readTokenizerFiles(folder).tokenizerConfig, { label: folder });
+  const codec = createTextCodec(tokenizer, template);
+  if (codec.endToken === undefined)
+    log.warn({ folder }, 'the model has no end token: its answers end at max_tokens alone');
+  const onProgress = (fraction: number) => log.debug({ folder, fraction }, 'loading');
+  const engine = await loadLanguageModel({
+    folder,
+    device,
+    threads,
+    spinning,
+    trainable: train,
+    maxBatch,
+    onProgress,
+  });
+  return { engine, codec };
+}
+
+/** Opens the state folder and brings the model to what is committed there. */
+async function openState(config: PeerConfig, engine: LanguageModel): Promise<StateStore> {
+  const baseSha256 = await checkpointDigest(config.model);
+  const store = await openStateStore({
+    folder: config.stateDir,
+    identity: { peer: config.name, baseSha256, method: describeMethod(config.train) },
+    keepVersions: config.keepVersions,
+    initialState: () => engine.exportState(),
+  });
+  const state = await store.reload();
+  await mappingLmErrors(() => engine.importState(state));
+  return store;
+}
+
+/** Going on from an older state would give out version numbers that are taken, for other weights. */
+function refuseOlderState(
+  { name, stateDir }: PeerConfig,
+  { head }: StateStore,
+  last: { version: bigint } | undefined,
+): void {
+  if (last === undefined || last.version <= BigInt(head.version)) return;
+  throw new ParleyError(
+    'STATE_CORRUPT',
+    `Peer ${name} has published version ${last.version}, but its state folder ${stateDir} is at version ${head.version}. Put ` +
+      `the latest state back, or give the peer another name to start anew`,
+    { details: { peer: name, published: String(last.version), committed: String(head.version) } },
+  );
+}

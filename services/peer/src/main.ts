@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+import { runService } from '@parley/runtime';
+import { startPeer } from './app.js';
+import { PEER_FIELDS } from './config.js';
+
+await runService({
+  name: 'peer',
+  fields: PEER_FIELDS,
+  async start({ config, log, signal, fail }) {
+    return startPeer(config, { log: log.child({ peer: config.name }), signal, fail });
+  },
+});
