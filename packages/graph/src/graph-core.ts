@@ -18,6 +18,8 @@ import type {
 
 /** The part of the builder that knows nothing of particular operators. */
 export interface GraphCore extends GraphIdentity {
+  /** The enclosing graph of a branch or loop body. */
+  readonly parent?: GraphCore;
   readonly inputs: readonly Value[];
   readonly outputs: readonly GraphOutput[];
   readonly nodes: readonly GraphNode[];
@@ -85,13 +87,10 @@ export function createGraphCore(name: string, options: GraphOptions = {}): Graph
   const constants = new Map<string, Value>();
   const symbols = new Map<string, Value>();
   const ancestors = new Set<GraphIdentity>();
-  for (let g: GraphCore | undefined = options.parent; g; g = parents(g)) ancestors.add(g);
+  for (let g = options.parent; g; g = g.parent) ancestors.add(g);
   const scopes: string[] = options.parent ? [name] : [];
   let counter = 0;
 
-  function parents(g: GraphCore): GraphCore | undefined {
-    return (g as GraphCore & { readonly parent?: GraphCore }).parent;
-  }
   function uniqueName(kind: string): string {
     for (;;) {
       const candidate = [...scopes, `${kind}_${counter++}`].join('/');
@@ -163,7 +162,7 @@ export function createGraphCore(name: string, options: GraphOptions = {}): Graph
     return size;
   }
 
-  const core: GraphCore & { readonly parent?: GraphCore } = {
+  const core: GraphCore = {
     name,
     ...(options.parent ? { parent: options.parent } : {}),
     inputs,
