@@ -1,1 +1,15 @@
-export {};
+export { startLocalMesh, threadsPerPeer } from './mesh/local-mesh.js';
+export type { LocalMesh, LocalMeshOptions } from './mesh/local-mesh.js';
+export { DEMO_FOLDER, demoPeers } from './mesh/demo-peers.js';
+export type { LocalPeer, PeerTuning } from './mesh/mesh-services.js';
+export { measure } from './measure/measurement.js';
+export type { Measurement, MeasurementPlan, PeerMeasurement } from './measure/measurement.js';
+export { change, meanGap, sampledScores, shareCorrect } from './measure/statistics.js';
+export { connectPeers } from './measure/peer-clients.js';
+export { demoPlan, DEMO_SIZE } from './demo/demo-plan.js';
+export { DEMO_BAR, demoResult, renderDemoResult } from './demo/demo-result.js';
+export type { DemoResult } from './demo/demo-result.js';
+export { runDemo } from './demo/run-demo.js';
+export type { RunRecord } from './runs/run-record.js';
+export { createSupervisor } from './supervisor/supervisor.js';
+export type { Supervisor } from './supervisor/supervisor.js';

@@ -39,7 +39,7 @@ export function parsePeerOption(text: string, cwd: string): PeerOption {
 }
 
 /** All of them, names unique. @throws ParleyError CONFIG_INVALID for a name used twice */
-export function parsePeerOptions(texts: readonly string[], cwd: string): PeerOption[] {
+export function parsePeerOptions(texts: readonly string[] = [], cwd: string): PeerOption[] {
   const options = texts.map((text) => parsePeerOption(text, cwd));
   const repeated = options.find(
     ({ name }, index) => options.findIndex((other) => other.name === name) < index,

@@ -1,4 +1,6 @@
 import type { Readable } from 'node:stream';
+import { canonicalAnswer } from '@parley/evaluation';
+import type { LabelledQuestion } from '@parley/evaluation';
 import { lineError, readLines } from './text-lines.js';
 import type { NumberedLine } from './text-lines.js';
 
@@ -8,12 +10,8 @@ export interface PromptLine {
   question: string;
 }
 
-/** A question with its right answer, for measuring. */
-export interface LabelledQuestion {
-  id: string;
-  question: string;
-  answer: string;
-}
+/** Longest id that a run takes. */
+const MAX_ID_CHARS = 128;
 
 /**
  * Questions without answers. A file whose first line is a JSON object is JSONL, `{"question": …, "id"?: …}` a line;
@@ -48,15 +46,15 @@ export async function readLabelledQuestions(path: string, stdin: Readable): Prom
   const questions = lines.map((line) => {
     const fields = parseLine(path, line);
     return {
-      id: idOf(path, line, fields) ?? `line-${line.number}`,
+      promptId: idOf(path, line, fields) ?? `line-${line.number}`,
       question: textOf(path, line, fields, 'question'),
-      answer: textOf(path, line, fields, 'answer'),
+      answer: canonicalAnswer(textOf(path, line, fields, 'answer')),
     };
   });
   refuseRepeatedIds(
     path,
     lines,
-    questions.map(({ id }) => id),
+    questions.map(({ promptId }) => promptId),
   );
   return questions;
 }
@@ -84,7 +82,10 @@ function textOf(path: string, line: NumberedLine, fields: Record<string, unknown
 }
 
 function idOf(path: string, line: NumberedLine, fields: Record<string, unknown>): string | undefined {
-  return fields['id'] === undefined ? undefined : textOf(path, line, fields, 'id');
+  if (fields['id'] === undefined) return undefined;
+  const id = textOf(path, line, fields, 'id');
+  if (id.length <= MAX_ID_CHARS && !/\s/.test(id)) return id;
+  throw lineError(path, line.number, `"id" has white space or more than ${MAX_ID_CHARS} characters`);
 }
 
 function refuseRepeatedIds(path: string, lines: readonly NumberedLine[], ids: readonly string[]): void {

@@ -9,7 +9,7 @@ export interface RecipeOptions {
   /** `paper`, `trust`, or a JSON file. */
   recipe: string;
   /** `field.path=value`, applied in order. */
-  set: readonly string[];
+  set?: readonly string[] | undefined;
   /** Peers of the run. */
   peers: number;
   cwd: string;
@@ -20,7 +20,7 @@ export interface RecipeOptions {
  *
  * @throws ParleyError RECIPE_INVALID listing every problem, each by its field's path
  */
-export async function loadRecipe({ recipe, set, peers, cwd }: RecipeOptions): Promise<Recipe> {
+export async function loadRecipe({ recipe, set = [], peers, cwd }: RecipeOptions): Promise<Recipe> {
   const override = await readOverride(recipe, cwd);
   for (const assignment of set) assign(override, assignment);
   const resolved = resolveRecipe(override, { peers });

@@ -21,7 +21,8 @@ export interface MeshFile {
   /** The supervisor's process. */
   pid: number;
   startTime: string;
-  nats: string;
+  /** The addresses are absent while the mesh is coming up. */
+  nats?: string;
   coordinator?: string;
   pmi?: string;
   peers: Record<string, string>;
@@ -66,7 +67,11 @@ export async function readMeshFile(folder: StateFolder): Promise<MeshFile | unde
   }
 }
 
-/** Creates the folder. @throws ParleyError CONFIG_INVALID if a mesh is up in it, or if it cannot be created */
+/**
+ * Creates the folder and takes it for this process, until {@link removeMeshFile}.
+ *
+ * @throws ParleyError CONFIG_INVALID if a mesh is up in it, or if it cannot be created
+ */
 export async function claimStateFolder(folder: StateFolder): Promise<void> {
   try {
     await mkdir(folder.root, { recursive: true });
@@ -77,7 +82,8 @@ export async function claimStateFolder(folder: StateFolder): Promise<void> {
     });
   }
   const mesh = await readMeshFile(folder);
-  if (!mesh) return;
+  if (!mesh)
+    return writeMeshFile(folder, { pid: process.pid, startTime: new Date().toISOString(), peers: {} });
   throw new ParleyError(
     'CONFIG_INVALID',
     `A mesh is up already in ${folder.root} (process ${mesh.pid}); stop it with Ctrl-C there, use it with ` +

@@ -57,7 +57,7 @@ export interface SupervisedContext {
   timings: SupervisorTimings;
   /** Told of every change. */
   onStatus(status: ServiceStatus): void;
-  now(): number;
+  now: () => number;
 }
 
 /** A service that is started again whenever it ends by itself. */

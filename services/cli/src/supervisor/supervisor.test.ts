@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { isParleyError, sleep } from '@parley/runtime';
 import { askPid, echoService } from '../fixtures/echo-service.js';
 import { freePorts } from '../mesh/free-ports.js';
-import { createSupervisor, parentGone } from './supervisor.js';
+import { parentGone } from './parent-gone.js';
+import { createSupervisor } from './supervisor.js';
 import type { ServiceStatus } from './supervised-service.js';
 
 const FAST = { pollMs: 20, restartBaseMs: 50, restartMaxMs: 100, graceMs: 500, readyDeadlineMs: 10_000 };
@@ -22,14 +23,14 @@ test('a crashed service is started again on the same address', async (t) => {
   const seen: string[] = [];
   const onStatus = ({ condition, note }: ServiceStatus) => seen.push(`${condition} ${note}`.trim());
   await using supervisor = createSupervisor({ timings: FAST, onStatus });
-  await supervisor.start([echoService({ name: 'echo', port: ports[0]!, folder })], never);
-  const before = await askPid(ports[0]!);
+  await supervisor.start([echoService({ name: 'echo', port: ports[0], folder })], never);
+  const before = await askPid(ports[0]);
   supervisor.service('echo').crash();
   const after = await until(async () => {
-    const status = supervisor.statuses()[0]!;
+    const status = supervisor.statuses()[0];
     return status.condition === 'ready' && status.pid !== before ? status : undefined;
   });
-  assert.equal(await askPid(ports[0]!), after.pid);
+  assert.equal(await askPid(ports[0]), after.pid);
   assert.equal(after.restarts, 1);
   assert.ok(
     seen.some((line) => /^restarting it ended with signal SIGKILL; starting again in 0\.\d s$/.test(line)),
@@ -40,7 +41,7 @@ test('a crashed service is started again on the same address', async (t) => {
 test('a service that does not start is named, with its last log lines and the log file', async (t) => {
   const { folder, ports } = await setup(t, 1);
   await using supervisor = createSupervisor({ timings: FAST });
-  const spec = echoService({ name: 'peer llama', port: ports[0]!, folder, env: { EXIT_AT_START: '2' } });
+  const spec = echoService({ name: 'peer llama', port: ports[0], folder, env: { EXIT_AT_START: '2' } });
   await assert.rejects(supervisor.start([spec], never), (error) => {
     assert.ok(isParleyError(error, 'SERVICE_UNAVAILABLE'));
     assert.match(error.message, /^peer llama did not start: it ended with exit code 2\./);
@@ -53,7 +54,7 @@ test('a service that does not start is named, with its last log lines and the lo
 test('a service that never answers fails at the deadline, and a program that is missing at once', async (t) => {
   const { folder, ports } = await setup(t, 1);
   await using supervisor = createSupervisor({ timings: { ...FAST, readyDeadlineMs: 1000 } });
-  const deaf = { ...echoService({ name: 'deaf', port: ports[0]!, folder }), isReady: async () => false };
+  const deaf = { ...echoService({ name: 'deaf', port: ports[0], folder }), isReady: async () => false };
   await assert.rejects(supervisor.start([deaf], never), /deaf did not start: it did not answer within 1 s/);
   const missing = { ...deaf, name: 'missing', command: join(folder, 'no-such-program') };
   await assert.rejects(supervisor.start([missing], never), /missing did not start: it ended with .*ENOENT/);
@@ -64,10 +65,10 @@ test('services stop in order of rank, and one that ignores SIGTERM is killed', a
   const stopped: string[] = [];
   const onStatus = ({ name, condition }: ServiceStatus) => condition === 'stopped' && stopped.push(name);
   const supervisor = createSupervisor({ timings: FAST, onStatus });
-  const first = echoService({ name: 'nats', port: ports[0]!, folder });
+  const first = echoService({ name: 'nats', port: ports[0], folder });
   const last = echoService({
     name: 'coordinator',
-    port: ports[1]!,
+    port: ports[1],
     folder,
     stopRank: 3,
     env: { IGNORE_SIGTERM: '1' },

@@ -1,4 +1,4 @@
-import { ParleyError, deferred } from '@parley/runtime';
+import { ParleyError } from '@parley/runtime';
 import { startKeeper } from './keeper-client.js';
 import { superviseService } from './supervised-service.js';
 import type {
@@ -82,22 +82,4 @@ export function createSupervisor(options: SupervisorOptions = {}): Supervisor {
     [Symbol.asyncDispose]: () => supervisor.stop(),
   };
   return supervisor;
-}
-
-/** Resolves when this process's own parent is gone, as when the shell or the script that started it was killed. */
-export function parentGone(
-  signal: AbortSignal,
-  pollMs = 500,
-  ppid: () => number = () => process.ppid,
-): Promise<void> {
-  const { promise, resolve } = deferred<void>();
-  const parent = ppid();
-  const timer = setInterval(() => {
-    if (ppid() !== parent) resolve();
-  }, pollMs);
-  timer.unref();
-  const stop = () => clearInterval(timer);
-  signal.addEventListener('abort', stop, { once: true });
-  void promise.then(stop);
-  return promise;
 }

@@ -1,0 +1,43 @@
+import { LISTENING, WORD_PROBLEM_ANSWERS, heldOutQuestions, unlabelledQuestions } from '@parley/evaluation';
+import type { UnlabelledQuestion } from '@parley/evaluation';
+import type { MeasurementPlan } from '../measure/measurement.js';
+
+/** How large a demo is; the defaults are what `npm start` runs. */
+export interface DemoSize {
+  /** Questions with known answers, for measuring only. */
+  heldOut: number;
+  /** How many of them are also sampled, for the generator–verifier gap. */
+  sampled: number;
+  /** Questions without answers, to train on. */
+  questions: number;
+}
+
+/** One question more than a point of accuracy needs, six rounds of the paper's size, and minutes on two cores. */
+export const DEMO_SIZE: DemoSize = Object.freeze({ heldOut: 1000, sampled: 350, questions: 1536 });
+
+/** Samples of one question, and their temperature, as Song et al. (2412.02674) measure the gap. */
+const SAMPLES = 4;
+const SAMPLE_TEMPERATURE = 1;
+
+/** What a demo measures, and what it trains on. Same seed, same questions. */
+export interface DemoPlan {
+  measurement: MeasurementPlan;
+  /** Without answers, and none of them is measured: the two come from disjoint splits. */
+  prompts: readonly UnlabelledQuestion[];
+}
+
+/** The questions of a demo. */
+export function demoPlan(size: DemoSize, seed: bigint): DemoPlan {
+  return {
+    measurement: {
+      questions: heldOutQuestions(size.heldOut, seed),
+      sampledQuestions: Math.min(size.sampled, size.heldOut),
+      samples: SAMPLES,
+      sampleTemperature: SAMPLE_TEMPERATURE,
+      maxTokens: LISTENING.maxResponseTokens,
+      seed,
+      answers: WORD_PROBLEM_ANSWERS,
+    },
+    prompts: unlabelledQuestions(size.questions, seed),
+  };
+}
