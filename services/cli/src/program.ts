@@ -3,6 +3,7 @@ import type { Cli } from './cli.js';
 import { demoCommand } from './commands/demo.js';
 import { evalCommand } from './commands/eval.js';
 import { peersCommand } from './commands/peers.js';
+import { pretrainCommand } from './commands/pretrain.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
 import { upCommand } from './commands/up.js';
@@ -57,6 +58,7 @@ export function createProgram(cli: Cli, version: string): Command {
     runsCommand(cli),
     peersCommand(cli),
     evalCommand(cli),
+    pretrainCommand(cli),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;

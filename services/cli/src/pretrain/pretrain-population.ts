@@ -25,6 +25,8 @@ export interface PretrainOptions {
   /** Steps of the second phase, among one another. Default {@link LISTENING.steps}. */
   readonly listeningSteps?: number;
   readonly onProgress?: (progress: PretrainProgress) => void;
+  /** Ends pretraining at the next step; nothing is written. */
+  readonly signal?: AbortSignal;
 }
 
 /** How far pretraining has come. */
@@ -53,7 +55,7 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
         await initLanguageModel({ config, seed: 0, weights: demoWeights(config, seeds[i]), maxBatch: 128 }),
       );
     }
-    const solving = track('solving', solvingSteps * models.length, options.onProgress);
+    const solving = track('solving', solvingSteps * models.length, options);
     await Promise.all(
       models.map((model, i) =>
         solvingPhase(model, coverages[i], {
@@ -64,7 +66,7 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
         }),
       ),
     );
-    const listening = track('listening', listeningSteps * models.length, options.onProgress);
+    const listening = track('listening', listeningSteps * models.length, options);
     await listeningPhase(models, coverages, {
       seed: options.seed,
       steps: listeningSteps,
@@ -80,12 +82,17 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
   }
 }
 
-function track(phase: PretrainProgress['phase'], total: number, report: PretrainOptions['onProgress']) {
+function track(
+  phase: PretrainProgress['phase'],
+  total: number,
+  { onProgress, signal }: Pick<PretrainOptions, 'onProgress' | 'signal'>,
+) {
   const losses: Record<string, number> = {};
   let done = 0;
   return (peer: string, loss: number) => {
+    signal?.throwIfAborted();
     losses[peer] = peer in losses ? 0.97 * losses[peer] + 0.03 * loss : loss;
-    report?.({ phase, done: ++done, total, losses: { ...losses } });
+    onProgress?.({ phase, done: ++done, total, losses: { ...losses } });
   };
 }
 
