@@ -47,8 +47,10 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-/** Most sequences computed together, and most tokens of one pass, unless the options say otherwise. */
-const defaults = { maxBatch: 32, maxBatchTokens: 8192 } as const;
+/** Sequences computed together, unless the options say otherwise. */
+const defaultMaxBatch = 32;
+/** What the activations of one training pass may take, by which the default of `maxBatchTokens` is set. */
+const activationBytes = 2 ** 30;
 
 /** Loads or initialises the weights and prepares to run; graphs are compiled on first use. */
 export async function createEngine(
@@ -57,14 +59,15 @@ export async function createEngine(
   onProgress: (fraction: number) => void,
 ): Promise<Engine> {
   const { threads = 1, spinning = false, trainable = { kind: 'full' } } = options;
-  const { maxBatch = defaults.maxBatch, maxBatchTokens = defaults.maxBatchTokens } = options;
-  for (const [name, value] of Object.entries({ threads, maxBatch, maxBatchTokens })) {
-    if (!Number.isInteger(value) || value < 1) {
+  const { maxBatch = defaultMaxBatch } = options;
+  for (const [name, value] of Object.entries({ threads, maxBatch, maxBatchTokens: options.maxBatchTokens })) {
+    if (value !== undefined && (!Number.isInteger(value) || value < 1)) {
       throw new LmError('ARGUMENT_INVALID', `${name} is ${value}; give a positive integer.`);
     }
   }
   const device = await resolveDevice(options.device ?? 'cpu');
   const { config, base } = loadBase(source, onProgress);
+  const maxBatchTokens = options.maxBatchTokens ?? defaultBatchTokens(config);
   const weights = createModelWeights(config, base, trainable, () => loadBase(source, () => undefined).base);
   const runner = createPassRunner({ device, threads, spinning });
   const sequences = createSequenceFeeds(config);
@@ -122,6 +125,12 @@ export async function createEngine(
     },
     close: () => runner.dispose(),
   };
+}
+
+/** As many tokens as fit {@link activationBytes}, by the tensors a layer keeps for its gradient. */
+function defaultBatchTokens({ layerCount, hiddenSize, intermediateSize }: ModelConfig): number {
+  const keptPerToken = 4 * layerCount * (12 * hiddenSize + 6 * intermediateSize);
+  return Math.min(8192, Math.max(256, Math.floor(activationBytes / keptPerToken)));
 }
 
 function loadBase(

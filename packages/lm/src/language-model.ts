@@ -36,7 +36,7 @@ export interface EngineOptions {
   readonly trainable?: Trainable;
   /** Sequences generated or scored together; default 32. */
   readonly maxBatch?: number;
-  /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default 8192. */
+  /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default: by the model's size. */
   readonly maxBatchTokens?: number;
 }
 

@@ -15,7 +15,7 @@ export interface Pass {
   ): Promise<Record<string, Tensor>>;
 }
 
-/** Sessions compiled on first use and kept. */
+/** Sessions compiled on first use; the least recently used is released when there are too many. */
 export interface PassRunner {
   readonly device: Device;
   readonly threads: number;
@@ -30,33 +30,41 @@ export interface RunnerOptions {
   readonly spinning: boolean;
 }
 
+/** Sessions kept: the four of inference and a handful of training shapes. */
+const maxSessions = 12;
+
 /** An empty set of sessions. */
 export function createPassRunner(options: RunnerOptions): PassRunner {
-  const compiled = new Map<
-    string,
-    Promise<{ readonly session: Session; readonly parameters: readonly string[] }>
-  >();
-  const compile = async (build: () => PassGraph) => {
+  const compiled = new Map<string, { readonly session: Session; readonly parameters: readonly string[] }>();
+  const compile = async (key: string, build: () => PassGraph) => {
     const { graph, parameters } = build();
-    return { session: await createSession(graph, options), parameters };
+    const entry = { session: await createSession(graph, options), parameters };
+    const [oldest] = compiled.keys();
+    if (compiled.size >= maxSessions && oldest !== undefined) {
+      await compiled.get(oldest)?.session.dispose();
+      compiled.delete(oldest);
+    }
+    compiled.set(key, entry);
+    return entry;
   };
   return {
     device: options.device,
     threads: options.threads,
     async pass(key, build) {
-      let entry = compiled.get(key);
-      if (!entry) compiled.set(key, (entry = compile(build)));
-      const { session, parameters } = await entry;
+      const entry = compiled.get(key) ?? (await compile(key, build));
+      // A Map keeps the order of insertion, so that its first entry is the least recently used.
+      compiled.delete(key);
+      compiled.set(key, entry);
       return {
         run(weights, feeds, fetches) {
           const all: Record<string, Tensor> = { ...feeds };
-          for (const name of parameters) all[name] = weights[name]!;
-          return session.run(all, fetches);
+          for (const name of entry.parameters) all[name] = weights[name];
+          return entry.session.run(all, fetches);
         },
       };
     },
     async dispose() {
-      const sessions = await Promise.all(compiled.values());
+      const sessions = [...compiled.values()];
       compiled.clear();
       for (const { session } of sessions) await session.dispose();
     },
