@@ -3,7 +3,7 @@ export interface Closers {
   /** Remembers something opened, and returns it. */
   add<T extends AsyncDisposable>(opened: T): T;
   /** Closes everything, once. @throws the first failure, after the rest has been closed */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** `AsyncDisposableStack` (ECMAScript explicit resource management) for the oldest Node we support. */
