@@ -8,8 +8,13 @@ import type { PeerHandle } from './peer-handle.js';
  * of the round even if it comes back.
  */
 export interface RoundCrew {
-  /** Asks every peer for its version. */
-  assemble(): Promise<void>;
+  /**
+   * Asks every peer for its version.
+   *
+   * @param committed - the version each is known to have committed
+   * @throws ParleyError STATE_CORRUPT if a peer is behind that
+   */
+  assemble(committed: readonly bigint[]): Promise<void>;
   /** The version a peer answers with; the lowest, if it changed. Only after `assemble`, and not of a missing peer. */
   version(peer: number): bigint;
   /** Notes the version of an answer. */
@@ -60,11 +65,13 @@ export function createRoundCrew(
   };
   return {
     work,
-    async assemble() {
+    async assemble(committed) {
       await Promise.all(
         members.map((member, peer) =>
           work(peer, async (handle, memberSignal) => {
-            member.version = (await handle.describeUntilAnswered(memberSignal)).version;
+            const { version } = await handle.describeUntilAnswered(memberSignal);
+            if (version < committed[peer]!) throw fellBehind(handle.name, version, committed[peer]!);
+            member.version = version;
           }),
         ),
       );
@@ -77,4 +84,13 @@ export function createRoundCrew(
     missing: (peer) => members[peer]!.missing,
     dismiss: () => unwatch.forEach((stop) => stop()),
   };
+}
+
+/** Its next commits would collide with those it has forgotten, and the run would wait for them for ever. */
+function fellBehind(peer: string, version: bigint, committed: bigint): ParleyError {
+  return new ParleyError(
+    'STATE_CORRUPT',
+    `Peer ${peer} serves version ${version} but has committed version ${committed}: its state folder was lost or replaced; give it the folder back, or start it under another name`,
+    { details: { peer, version: String(version), committed: String(committed) } },
+  );
 }

@@ -1,12 +1,14 @@
 import { field } from '@parley/runtime';
 import type { ConfigOf } from '@parley/runtime';
 
+const LISTEN = /(?:\[[0-9a-fA-F:.]+\]|[^\s:[\]/]+):\d{1,5}/;
+
 /** Settings of the coordinator, one environment variable each. */
 export const COORDINATOR_FIELDS = {
   listen: field.string('PARLEY_LISTEN', {
     description: 'host:port of the gRPC server; port 0 picks a free one',
     fallback: '127.0.0.1:7400',
-    pattern: /.+:\d+/,
+    pattern: LISTEN,
   }),
   natsUrl: field.string('PARLEY_NATS_URL', {
     description: 'address of nats-server',
@@ -43,3 +45,9 @@ export const COORDINATOR_FIELDS = {
 
 /** What {@link COORDINATOR_FIELDS} are read into. */
 export type CoordinatorConfig = ConfigOf<typeof COORDINATOR_FIELDS>;
+
+/** The two halves of `host:port`, as {@link COORDINATOR_FIELDS} checked it. */
+export function parseListen(listen: string): { host: string; port: number } {
+  const colon = listen.lastIndexOf(':');
+  return { host: listen.slice(0, colon), port: Number(listen.slice(colon + 1)) };
+}

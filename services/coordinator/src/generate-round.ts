@@ -31,6 +31,8 @@ export interface RoundPlan {
   seed: bigint;
   /** At least one, in stream order. */
   prompts: readonly QueuedPrompt[];
+  /** The version each peer is known to have committed. */
+  versions: readonly bigint[];
 }
 
 /** What generation needs from outside. */
@@ -68,7 +70,7 @@ export async function generateRound(
   const broken = new AbortController();
   const crew = createRoundCrew(peers, recipe.rounds.quorum, AbortSignal.any([signal, broken.signal]));
   try {
-    await crew.assemble();
+    await crew.assemble(plan.versions);
     const steps = planRound({
       orders: draft.items.map((item) => item.order),
       peers: peers.length,

@@ -1,1 +1,4 @@
-export {};
+export { startCoordinator } from './app.js';
+export type { Coordinator } from './app.js';
+export { COORDINATOR_FIELDS } from './config.js';
+export type { CoordinatorConfig } from './config.js';

@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { GuardVerdictSchema } from '@parley/contracts';
 import type { GuardVerdict, RoundGenerated } from '@parley/contracts';
-import { toAnsweredQuestion } from '@parley/mesh';
+import { stoppedBy, toAnsweredQuestion } from '@parley/mesh';
 import { gateQuestion, judgePeer } from '@parley/pst';
 import type { Recipe, RejectionReason } from '@parley/pst';
 import { signalsOf } from './peer-signals.js';
@@ -49,15 +49,6 @@ export function judgeRound(
     message: `${learning} of ${round.peers.length} peers still learn; the run is paused`,
   });
   return [...verdicts, pause];
-}
-
-/** Names of the peers that verdicts stop. */
-export function stoppedBy(verdicts: Iterable<GuardVerdict>): Set<string> {
-  const names = new Set<string>();
-  for (const { action, peer } of verdicts) {
-    if (action === 'stop-peer' || action === 'rollback-peer') names.add(peer);
-  }
-  return names;
 }
 
 /** One verdict a gate, with the share of the questions that it skipped. */

@@ -11,7 +11,10 @@ import type { ScoringTask } from './score-round.js';
  *
  * @param scored - the scores of the task's round; its weights are what counts
  */
-export function buildUpdates({ round, recipe, seed, previous }: ScoringTask, scored: RoundScored): WeightedUpdate[] {
+export function buildUpdates(
+  { round, recipe, seed, previous }: ScoringTask,
+  scored: RoundScored,
+): WeightedUpdate[] {
   const algorithm = toAlgorithm(round, recipe);
   const index = Number(round.round);
   return round.peers.map(({ name, version }, peer) => {
@@ -26,7 +29,9 @@ export function buildUpdates({ round, recipe, seed, previous }: ScoringTask, sco
     const weights = new Map(round.items.map((item, i) => [item.promptId, scores.items[i]!]));
     const items = update.items.flatMap((item) => {
       const { weight, anchorWeight } = weights.get(item.promptId)!;
-      return weight > 0 || anchorWeight > 0 ? create(UpdateItemSchema, { ...item, weight, anchorWeight }) : [];
+      return weight > 0 || anchorWeight > 0
+        ? create(UpdateItemSchema, { ...item, weight, anchorWeight })
+        : [];
     });
     return create(WeightedUpdateSchema, {
       updateId: `${round.runId}/${round.round}/${name}`,

@@ -1,1 +1,4 @@
-export {};
+export { startPmi } from './app.js';
+export type { Pmi } from './app.js';
+export { PMI_FIELDS } from './config.js';
+export type { PmiConfig } from './config.js';

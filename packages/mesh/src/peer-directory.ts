@@ -1,0 +1,38 @@
+import { BUCKETS, openKv } from '@parley/bus';
+import type { Bus } from '@parley/bus';
+import { PeerAnnouncementSchema } from '@parley/contracts';
+import type { PeerAnnouncement } from '@parley/contracts';
+
+/** Who has announced itself, kept up to date. */
+export interface PeerDirectory {
+  get(name: string): PeerAnnouncement | undefined;
+  /** By name. */
+  list(): PeerAnnouncement[];
+}
+
+/**
+ * Follows the announcements of peers until the signal is aborted.
+ *
+ * @param fail - told if following ends for another cause
+ */
+export async function followPeerDirectory(
+  bus: Bus,
+  signal: AbortSignal,
+  fail: (error: unknown) => void,
+): Promise<PeerDirectory> {
+  const table = await openKv(bus, BUCKETS.peers, PeerAnnouncementSchema);
+  const found = new Map((await table.list()).map(({ key, value }) => [key, value]));
+  const follow = async (): Promise<void> => {
+    for await (const { key, value } of table.watch('>', signal)) {
+      if (value === undefined) found.delete(key);
+      else found.set(key, value);
+    }
+  };
+  follow().catch((error: unknown) => {
+    if (!signal.aborted) fail(error);
+  });
+  return {
+    get: (name) => found.get(name),
+    list: () => [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+  };
+}

@@ -1,0 +1,126 @@
+import type { CoordinatorService, ListRunsRequest, Run } from '@parley/contracts';
+import type { PeerDirectory, PeerPool } from '@parley/mesh';
+import { ParleyError } from '@parley/runtime';
+import type { ServiceImpl } from '@parley/runtime';
+import type { PromptIntake } from './prompt-intake.js';
+import { describe } from './run-progress.js';
+import { checkPrompts, checkRunId, checkRunRequest } from './run-request.js';
+import { hasEnded, newRun, steer } from './run-state.js';
+import type { RunStore } from './run-store.js';
+import { watchRun } from './watch-run.js';
+import type { WatchParts } from './watch-run.js';
+
+/** What the RPCs work on. */
+export interface CoordinatorServiceParts {
+  store: RunStore;
+  intake: PromptIntake;
+  directory: PeerDirectory;
+  pool: PeerPool;
+  watching: WatchParts;
+  /** Aborted when the service stops: watchers are sent away then. */
+  stopping: AbortSignal;
+  /** Milliseconds since the epoch. */
+  wallClockMs: () => number;
+}
+
+const DEFAULT_PAGE = 50;
+const MAX_PAGE = 500;
+
+/** `parley.v1.CoordinatorService` over the store of runs. */
+export function createCoordinatorService(
+  parts: CoordinatorServiceParts,
+): ServiceImpl<typeof CoordinatorService> {
+  const { store, intake, directory, pool, watching, stopping, wallClockMs } = parts;
+  const complete = watching.complete;
+  const change = async (runId: string, wish: 'pause' | 'resume' | 'stop', reason = ''): Promise<Run> => {
+    const { run } = await store.change(runId, (stored) => steer(stored, wish, reason, wallClockMs()));
+    return complete(run);
+  };
+  return {
+    createRun: async (request) => {
+      const spec = checkRunRequest(request);
+      checkAnnounced(spec.peers, directory);
+      return { run: await complete(await store.create(newRun(request.requestId, spec, wallClockMs()))) };
+    },
+    getRun: async ({ runId }) => ({ run: await complete(await store.get(checkRunId(runId))) }),
+    listRuns: async (request) => {
+      const { runs, nextPageToken } = page(await store.list(), request);
+      return { runs: await Promise.all(runs.map(complete)), nextPageToken };
+    },
+    async *watchRun({ runId }, { signal }) {
+      try {
+        yield* watchRun(watching, checkRunId(runId), AbortSignal.any([signal, stopping]));
+      } catch (error) {
+        if (!stopping.aborted || signal.aborted) throw error;
+        throw new ParleyError('SHUTTING_DOWN', 'The coordinator is stopping; watch again to go on', {
+          cause: error,
+        });
+      }
+    },
+    submitPrompts: async ({ runId, prompts, close }) => {
+      checkPrompts(prompts);
+      const run = await store.get(checkRunId(runId));
+      if (hasEnded(run)) throw endedError(run);
+      return intake.submit(runId, prompts, close);
+    },
+    pauseRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'pause', reason) }),
+    resumeRun: async ({ runId }) => ({ run: await change(checkRunId(runId), 'resume') }),
+    stopRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'stop', reason) }),
+    listPeers: async () => {
+      const peers = directory.list().map(async (announcement) => {
+        const description = await describe(pool, announcement.name);
+        const runId = await store.runOf(announcement.name);
+        return {
+          announcement,
+          available: description !== undefined,
+          runId: runId ?? '',
+          ...(description && { description }),
+        };
+      });
+      return { peers: await Promise.all(peers) };
+    },
+  };
+}
+
+function checkAnnounced(peers: readonly string[], directory: PeerDirectory): void {
+  const unknown = peers.filter((name) => directory.get(name) === undefined);
+  if (unknown.length === 0) return;
+  const known = directory.list().map(({ name }) => name);
+  throw new ParleyError(
+    'PEER_UNKNOWN',
+    `Nobody has announced peer ${unknown.join(', ')}; start it first (announced are: ${known.join(', ') || 'none'})`,
+    { details: { peers: unknown.join(',') } },
+  );
+}
+
+function endedError({ runId, stateReason }: Run): ParleyError {
+  const why = stateReason === '' ? '' : ` (${stateReason})`;
+  const message = `Run ${runId} has ended${why} and takes no more prompts; create another run`;
+  return new ParleyError('RUN_STATE_CONFLICT', message, { details: { run: runId } });
+}
+
+/** Newest first; the token is the place of the last run of the page before. */
+function page(
+  runs: readonly Run[],
+  { pageSize, pageToken }: ListRunsRequest,
+): { runs: Run[]; nextPageToken: string } {
+  if (pageSize > MAX_PAGE) {
+    throw new ParleyError('REQUEST_INVALID', `page_size is ${pageSize}; at most ${MAX_PAGE} runs fit a page`);
+  }
+  const size = pageSize || DEFAULT_PAGE;
+  const place = ({ runId, createTime }: Run) => {
+    const { seconds = 0n, nanos = 0 } = createTime ?? {};
+    return `${seconds.toString().padStart(20, '0')}.${nanos.toString().padStart(9, '0')}/${runId}`;
+  };
+  const after = pageToken === '' ? undefined : Buffer.from(pageToken, 'base64url').toString();
+  const sorted = runs
+    .map((run) => ({ run, place: place(run) }))
+    .filter((entry) => after === undefined || entry.place < after)
+    .sort((a, b) => (a.place < b.place ? 1 : -1));
+  const chosen = sorted.slice(0, size);
+  const more = sorted.length > size;
+  return {
+    runs: chosen.map(({ run }) => run),
+    nextPageToken: more ? Buffer.from(chosen.at(-1)!.place).toString('base64url') : '',
+  };
+}
