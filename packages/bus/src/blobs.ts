@@ -47,8 +47,8 @@ export interface BlobStore extends BlobReader {
 export function natsBlobs(bus: Bus, options: { deadlineMs?: number } = {}): BlobStore {
   const { deadlineMs = 60_000 } = options;
   const uriPrefix = `nats-object://${BLOB_STORE}/`;
-  let opened: Promise<ObjectStore> | undefined;
-  const open = () => (opened ??= new Objm(bus.js).open(BLOB_STORE, false));
+  let opened: ObjectStore | undefined;
+  const open = async () => (opened ??= await new Objm(bus.js).open(BLOB_STORE, false));
   const attempt = async <T>(what: string, work: (store: ObjectStore) => Promise<T>): Promise<T> =>
     persist({ what, deadlineMs }, (signal) =>
       withDeadline({ deadlineMs: deadlineMs / 3, what, signal }, async () => work(await open())),

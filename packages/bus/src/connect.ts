@@ -41,8 +41,11 @@ export interface Bus extends AsyncDisposable {
   readonly requestTimeoutMs: number;
   /** Largest payload the server takes in one message, in bytes. */
   readonly maxPayloadBytes: number;
-  /** Calls `listener` whenever the connection is lost, until the returned function is called. */
-  onDisconnect(listener: () => void): () => void;
+  /**
+   * Calls `listener` whenever the connection is lost and whenever it is back, until the returned function is called.
+   * Requests that were under way, or sent in between, may never be answered.
+   */
+  onInterruption(listener: () => void): () => void;
   /** Sends what is buffered, then closes; at most `deadlineMs` (2000 unless given). Idempotent. */
   close(deadlineMs?: number): Promise<void>;
 }
@@ -76,7 +79,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
       get maxPayloadBytes() {
         return connection.info?.max_payload ?? 1024 * 1024;
       },
-      onDisconnect(listener) {
+      onInterruption(listener) {
         listeners.add(listener);
         return () => void listeners.delete(listener);
       },
@@ -173,12 +176,14 @@ async function watchStatus(
   connection: NatsConnection,
   log: Log,
   url: string,
-  disconnected: ReadonlySet<() => void>,
+  listeners: ReadonlySet<() => void>,
 ): Promise<void> {
   for await (const status of connection.status()) {
+    if (status.type === 'disconnect' || status.type === 'reconnect') {
+      for (const listener of [...listeners]) listener();
+    }
     if (status.type === 'disconnect') {
       log.warn({ url }, 'lost the connection to nats-server; reconnecting');
-      for (const listener of [...disconnected]) listener();
     } else if (status.type === 'reconnect') {
       log.info({ url, server: status.server }, 'reconnected to nats-server');
     } else if (status.type === 'error') {
@@ -195,7 +200,9 @@ function createClose(connection: NatsConnection): (deadlineMs?: number) => Promi
 }
 
 async function closeWithin(connection: NatsConnection, deadlineMs: number): Promise<void> {
-  const flushed = withDeadline({ deadlineMs, what: 'flushing to NATS' }, () => connection.flush());
-  await Promise.allSettled([connection.isClosed() ? undefined : flushed]);
+  if (connection.isClosed()) return;
+  await Promise.allSettled([
+    withDeadline({ deadlineMs, what: 'flushing to NATS' }, () => connection.flush()),
+  ]);
   await connection.close();
 }

@@ -12,7 +12,10 @@ import { pull } from './pull.js';
 
 /** A message as delivered to a handler. */
 export interface Delivery<T> extends Received<T> {
-  /** How often it was delivered, this time included: above 1, earlier work on it may or may not have taken effect. */
+  /**
+   * How often it was delivered, this time included: above 1, earlier work on it may or may not have taken effect. A
+   * crash of nats-server can lose its latest acknowledgements and counts: 1 is no proof that there was no earlier work.
+   */
   readonly deliveryCount: number;
 }
 
@@ -99,7 +102,7 @@ export async function consume<S extends DescMessage>(
   return { done, drain, [Symbol.asyncDispose]: () => drain(0) };
 }
 
-const PULL_EXPIRES_MS = 5000;
+const PULL_EXPIRES_MS = 2000;
 
 /** Takes messages one by one until stopped. Any failure to pull is waited out; only a closed connection is final. */
 async function work(

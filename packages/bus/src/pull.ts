@@ -43,7 +43,7 @@ export async function* pull(bus: Bus, request: PullRequest): AsyncGenerator<Deli
     () => fail('the server let the request lapse'),
     request.expiresMs + bus.requestTimeoutMs,
   );
-  const offDisconnect = bus.onDisconnect(() => fail('lost the connection'));
+  const offInterruption = bus.onInterruption(() => fail('the connection was interrupted'));
   const abort = () => queue.end();
   request.signal.addEventListener('abort', abort, { once: true });
   try {
@@ -58,7 +58,7 @@ export async function* pull(bus: Bus, request: PullRequest): AsyncGenerator<Deli
     }
   } finally {
     clearTimeout(watchdog);
-    offDisconnect();
+    offInterruption();
     request.signal.removeEventListener('abort', abort);
     if (request.acknowledged) await giveBack(bus, queue, subscription);
     else subscription.unsubscribe();
