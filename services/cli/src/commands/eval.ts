@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DEFAULT_ANSWERS } from '@parley/evaluation';
 import type { AnswerForm } from '@parley/evaluation';
@@ -11,6 +12,7 @@ import { evaluationResult, renderEvaluation } from '../measure/evaluation-report
 import { failureLine, measureWithProgress } from '../measure/measure-with-progress.js';
 import { connectPeers } from '../measure/peer-clients.js';
 import { startLocalMesh } from '../mesh/local-mesh.js';
+import type { LocalMesh } from '../mesh/local-mesh.js';
 import { readMeshFile, stateFolder } from '../mesh/state-folder.js';
 import { statusLine } from '../output/status-line.js';
 import { newRunId } from '../runs/submit-run.js';
@@ -92,6 +94,7 @@ async function evaluate(cli: Cli, options: EvalOptions): Promise<void> {
   const failures = failureLine(measurement);
   if (failures !== undefined) cli.terminal.line(failures);
   const result = evaluationResult(measurement, plan, descriptions);
+  await forget(mesh);
   cli.out(options.json ? JSON.stringify(result) : renderEvaluation(result));
 }
 
@@ -113,6 +116,13 @@ async function meshFor(cli: Cli, options: EvalOptions, peers: readonly PeerOptio
     },
     onNotice: (text) => cli.terminal.line(text),
   });
+}
+
+/** Stops a mesh that has done its work, and removes its state; after a failure it stays, for its logs. */
+async function forget(mesh: LocalMesh | undefined): Promise<void> {
+  if (!mesh) return;
+  await mesh[Symbol.asyncDispose]();
+  await rm(mesh.state.root, { recursive: true, force: true });
 }
 
 async function peersOfMesh(cli: Cli, { state }: EvalOptions): Promise<Readonly<Record<string, string>>> {

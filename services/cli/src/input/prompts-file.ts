@@ -77,7 +77,7 @@ function textOf(path: string, line: NumberedLine, fields: Record<string, unknown
   const value = fields[name];
   const text = typeof value === 'number' ? String(value) : value;
   if (typeof text === 'string' && text.trim() !== '') return text.trim();
-  const problem = text === undefined ? 'is missing' : text === '' ? 'is empty' : 'is not a text';
+  const problem = text === undefined ? 'is missing' : typeof text === 'string' ? 'is empty' : 'is not a text';
   throw lineError(path, line.number, `"${name}" ${problem}`);
 }
 

@@ -13,27 +13,30 @@ export interface FollowOptions {
   signal: AbortSignal;
   /** Told of every event; after a reconnection the same event may come again. */
   onEvent: (event: RunEvent) => void;
-  /** Told when the stream broke and is about to be opened again. */
+  /** Told once an outage, when the stream broke and is about to be opened again. */
   onReconnect?: (error: ParleyError) => void;
-  /** How long to go on without an answer before giving up. */
-  patienceMs?: number;
+  /** How long to go on without an answer: before the first one, and after it. */
+  patienceMs?: { first: number; later: number };
 }
 
+const PATIENCE_MS = { first: 3000, later: 60_000 };
 /** gRPC calls have deadlines; a watch that outlives this one is simply opened again. */
 const STREAM_DEADLINE_MS = 6 * 3600 * 1000;
 
 /**
  * Follows a run to its end, across restarts of the coordinator. @returns the run as it ended
  *
- * @throws ParleyError RUN_UNKNOWN, or what the coordinator says once it has not answered for `patienceMs`
+ * @throws ParleyError RUN_UNKNOWN, or what the coordinator says once it has not answered for too long
  */
 export async function followRun(options: FollowOptions): Promise<Run> {
-  const { client, runId, signal, onEvent, onReconnect, patienceMs = 60_000 } = options;
-  let lastHeard = performance.now();
+  const { client, runId, signal, onEvent, onReconnect, patienceMs = PATIENCE_MS } = options;
+  let lastHeardMs = performance.now();
+  let limitMs = patienceMs.first;
   for (let attempt = 1; ; attempt++) {
     try {
       for await (const { event } of client.watchRun({ runId }, { signal, deadlineMs: STREAM_DEADLINE_MS })) {
-        lastHeard = performance.now();
+        lastHeardMs = performance.now();
+        limitMs = patienceMs.later;
         attempt = 1;
         onEvent(event);
       }
@@ -42,8 +45,8 @@ export async function followRun(options: FollowOptions): Promise<Run> {
     } catch (thrown) {
       signal.throwIfAborted();
       const error = ParleyError.from(thrown);
-      if (!isRetryable(error) || performance.now() - lastHeard > patienceMs) throw error;
-      onReconnect?.(error);
+      if (!isRetryable(error) || performance.now() - lastHeardMs > limitMs) throw error;
+      if (attempt === 1) onReconnect?.(error);
     }
     await sleep(backoffMs(attempt, { baseMs: 200, maxMs: 2000 }), signal);
   }

@@ -12,9 +12,10 @@ export interface RoundRecord {
   round: number;
   questions: number;
   accepted: number;
-  agreement: number;
+  /** Null until the answers are complete. */
+  agreement: number | null;
   missingPeers: string[];
-  generateSeconds: number;
+  generateSeconds: number | null;
   scoreSeconds?: number;
   meanNormalizedPmi?: Record<string, number>;
   /** By peer. */
@@ -78,9 +79,9 @@ export function createRunRecorder(): RunRecorder {
       round: number,
       questions: 0,
       accepted: 0,
-      agreement: NaN,
+      agreement: null,
       missingPeers: [],
-      generateSeconds: NaN,
+      generateSeconds: null,
       updates: {},
     };
     rounds.set(number, fresh);

@@ -1,4 +1,4 @@
-import { duration, percent } from '../output/format.js';
+import { duration, percent, plural } from '../output/format.js';
 import { renderTable } from '../output/text-table.js';
 import type { RunRecord } from './run-record.js';
 
@@ -31,11 +31,13 @@ export function renderRunSummary(record: RunRecord): string {
   );
   const [first, last] = [history.rounds.at(0), history.rounds.at(-1)];
   const agreement =
-    first && last ? `; all agreed on ${percent(first.agreement)} → ${percent(last.agreement)}` : '';
+    first && last
+      ? `; all agreed on ${percent(first.agreement ?? NaN)} → ${percent(last.agreement ?? NaN)}`
+      : '';
   return [
     table,
     '',
-    `${record.rounds} rounds on ${record.prompts.count} questions${agreement}`,
+    `${plural(record.rounds, 'round')} on ${plural(record.prompts.count, 'question')}${agreement}`,
     `${record.updatesPublished} updates published, ${record.updatesApplied} applied, in ${duration(record.wallSeconds)}`,
     ...(record.stateReason === '' ? [] : [`${record.state}: ${record.stateReason}`]),
   ].join('\n');
