@@ -1,4 +1,4 @@
-import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
+import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
@@ -292,6 +292,22 @@ test('versions: the reference stays, snapshots and restores bring weights back',
     [1, 2, 3, 4],
   );
   equal((await peer.client.describe({})).updatesApplied, 2n);
+});
+
+test('weights that hold NaN are not restored', async (t) => {
+  const mesh = await startMesh(t);
+  const folder = await temporaryFolder(t);
+  const ant = await startTestPeer(mesh, await temporaryFolder(t), { PARLEY_BLOBS: `file://${folder}` });
+  const { weights } = await ant.client.snapshot({ requestId: 's' });
+  const content = await readFile(fileURLToPath(weights?.uri ?? ''));
+  content.writeFloatLE(NaN, content.length - 4);
+  await writeFile(`${folder}/bad.safetensors`, content);
+  const bad = { uri: `file://${folder}/bad.safetensors`, sha256: sha256(content) };
+  const before = await likelihood(ant, { continuation: 'it is 2' });
+  const restored = ant.client.restore({ requestId: 'r', source: { case: 'weights', value: bad } });
+  match(await refusal(restored, 'FAILED_PRECONDITION', 'TENSOR_INVALID'), /tensor ".*" holds NaN/);
+  equal((await ant.client.describe({})).version, 0n);
+  equal((await likelihood(ant, { continuation: 'it is 2' })).logProb, before.logProb);
 });
 
 test('a snapshot of another model is refused, and nothing changes', async (t) => {

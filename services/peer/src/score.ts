@@ -8,6 +8,9 @@ import { idProblems, refuseProblems, toItemFailure, tooLong } from './item-failu
 import type { EncodedSpan, TextCodec } from './text-codec.js';
 import type { VersionedModel } from './versioned-model.js';
 
+/** Spans scored before looking whether anybody still waits: many batches, so that lengths can be grouped. */
+const CHUNK_ITEMS = 512;
+
 /**
  * Log-likelihoods of the spans of a request, in its order; a span that cannot be scored has a failure in its place.
  *
@@ -25,7 +28,11 @@ export async function score(
   const ready = spans.filter((span): span is EncodedSpan => !(span instanceof Error));
   const pairs = ready.map(({ given, scored }) => ({ prompt: given, target: scored }));
   return model.read({ activity: 'scoring', version: request.version, signal }, async (engine, version) => {
-    const scores = pairs.length === 0 ? [] : await engine.score(pairs, { reference });
+    const scores: Score[] = [];
+    for (let start = 0; start < pairs.length; start += CHUNK_ITEMS) {
+      signal.throwIfAborted();
+      scores.push(...(await engine.score(pairs.slice(start, start + CHUNK_ITEMS), { reference })));
+    }
     let next = 0;
     const results = items.map(({ itemId }, index) => {
       const span = spans[index];

@@ -167,3 +167,16 @@ test('a head of another peer, checkpoint or training method is refused by what d
   }
   await open(folder);
 });
+
+test('a second process on the folder is found out before it overwrites anything', async (t) => {
+  const folder = await temporaryFolder(t);
+  const [one, two] = [await open(folder), await open(folder)];
+  const committed = next(one.head, stateOf(1));
+  await one.commit(committed, stateOf(1));
+  const message = await refusal(two.commit(next(two.head, stateOf(2)), stateOf(2)), 'STATE_CORRUPT');
+  ok(
+    /is at version 1, but this process left it at version 0: another process writes there/.test(message),
+    message,
+  );
+  equal(sha256((await one.reload()).weights), committed.weightsSha256);
+});

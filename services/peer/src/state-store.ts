@@ -1,5 +1,6 @@
 import { access, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readSafetensors } from '@parley/lm';
 import type { ModelState } from '@parley/lm';
 import { ParleyError, isParleyError, systemCode, writeFileAtomic } from '@parley/runtime';
 import { digestAsync } from './digest-async.js';
@@ -94,6 +95,7 @@ export async function openStateStore(options: StateStoreOptions): Promise<StateS
       return head;
     },
     async commit(next, state) {
+      refuseForeignHead(headPath, head);
       head = await write(next, state);
     },
     async reload() {
@@ -122,6 +124,19 @@ async function readHead(path: string): Promise<HeadWithState> {
       { details: { path }, cause: error },
     );
   }
+}
+
+/** A second process on the same folder would have its commits overwritten without a word. */
+function refuseForeignHead(path: string, { version, weightsSha256 }: Head): void {
+  using reader = readSafetensors(path);
+  const { version: found, weights_sha256: digest } = reader.metadata;
+  if (found === String(version) && digest === weightsSha256) return;
+  throw new ParleyError(
+    'STATE_CORRUPT',
+    `${path} is at version ${found}, but this process left it at version ${version}: another process writes there. Stop one ` +
+      'of them; a state folder has one peer',
+    { details: { path, found: String(found), committed: String(version) } },
+  );
 }
 
 /** Starting again at version 0 beside later versions would publish their numbers a second time. */

@@ -11,7 +11,7 @@ import { createEngineQueue } from './engine-queue.js';
 import type { Activity } from './engine-queue.js';
 import type { Head } from './head-file.js';
 import type { Ledger } from './ledger.js';
-import { fromLmError, mappingLmErrors } from './lm-failure.js';
+import { mappingLmErrors } from './lm-failure.js';
 import type { StateStore } from './state-store.js';
 import type { VersionLog } from './version-log.js';
 import type { WeightsStore } from './weights-store.js';
@@ -95,13 +95,13 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
   const engine = createEngineQueue(parts.nowMs);
   const changes = createEngineQueue(parts.nowMs);
   let published = 0;
-  let lost: { error: unknown } | undefined;
+  let lost: ParleyError | undefined;
 
   const onEngine = <T>(activity: Activity, work: () => Promise<T>, signal?: AbortSignal): Promise<T> =>
     engine.run(
       activity,
       () => {
-        if (lost) throw lost.error;
+        if (lost) throw lost;
         return mappingLmErrors(work);
       },
       signal,
@@ -109,9 +109,11 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
   const backToCommitted = async () => {
     try {
       await model.importState(await store.reload());
-    } catch (error) {
-      lost = { error: fromLmError(error) };
-      parts.onLost(lost.error);
+    } catch (cause) {
+      const problem = cause instanceof Error ? cause.message : String(cause);
+      const message = `The model cannot be brought back to its committed state: ${problem}. Restart the peer`;
+      lost = new ParleyError('INTERNAL', message, { cause });
+      parts.onLost(lost);
     }
   };
   const commit = async (
