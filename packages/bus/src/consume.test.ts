@@ -207,6 +207,28 @@ test('a consumer that waits through a long outage does not spin, and goes on', a
   await until('all handled', () => handled === 3);
 });
 
+test('draining is bounded while the server is gone and while a handler ignores its signal', async () => {
+  await using s = await setup();
+  const idle = await consume(s.bus, roundConsumer(s.blobs), async () => undefined);
+  await wait(50);
+  await s.server.kill();
+  const started = Date.now();
+  await idle.drain(5000);
+  assert.ok(Date.now() - started < 2500);
+
+  await s.server.restart();
+  await publishRounds(s, 0, 1);
+  let entered = false;
+  const deaf = await consume(s.bus, roundConsumer(s.blobs), async () => {
+    entered = true;
+    await wait(4000);
+  });
+  await until('the handler', () => entered);
+  const again = Date.now();
+  await deaf.drain(100);
+  assert.ok(Date.now() - again < 2500);
+});
+
 test('a deleted consumer is made anew, and a closed connection ends consumption with an error', async () => {
   await using s = await setup();
   let handled = 0;

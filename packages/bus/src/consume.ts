@@ -96,13 +96,19 @@ export async function consume<S extends DescMessage>(
     await withDeadline({ deadlineMs, what }, () => done).catch(async (error: unknown) => {
       bus.log.warn({ err: error, durable: options.durable }, 'work in flight is given back');
       abandon.abort(error);
-      await Promise.allSettled(workers);
+      const grace = withDeadline({ deadlineMs: GRACE_MS, what }, () => Promise.allSettled(workers));
+      await grace.catch(() =>
+        bus.log.error({ durable: options.durable }, 'a handler ignores its signal; leaving it'),
+      );
     });
   };
   return { done, drain, [Symbol.asyncDispose]: () => drain(0) };
 }
 
 const PULL_EXPIRES_MS = 2000;
+
+/** Time that a handler has to heed its signal after a drain ran out. */
+const GRACE_MS = 1500;
 
 /** Takes messages one by one until stopped. Any failure to pull is waited out; only a closed connection is final. */
 async function work(

@@ -1,3 +1,5 @@
+export { BUS_FIELDS, busOptions } from './bus-config.js';
+export type { BusConfig } from './bus-config.js';
 export { anyBlobs, fileBlobs, natsBlobs } from './blobs.js';
 export type { BlobReader, BlobRef, BlobStore } from './blobs.js';
 export type { Received } from './cloud-event.js';

@@ -1,6 +1,6 @@
 import { createInbox, nanos } from '@nats-io/transport-node';
 import type { Msg } from '@nats-io/transport-node';
-import { ParleyError, deferred } from '@parley/runtime';
+import { ParleyError, deferred, withDeadline } from '@parley/runtime';
 import { busError } from './bus-error.js';
 import type { Bus } from './connect.js';
 import { deliveredMessage } from './delivered.js';
@@ -73,9 +73,8 @@ async function giveBack(
 ): Promise<void> {
   for (const message of queue.rest()) message.nak();
   if (bus.connection.isClosed()) return;
-  await subscription
-    .drain()
-    .catch((error: unknown) => bus.log.debug({ err: error }, 'a pull was not drained'));
+  const draining = withDeadline({ deadlineMs: 1000, what: 'draining a pull' }, () => subscription.drain());
+  await draining.catch((error: unknown) => bus.log.debug({ err: error }, 'a pull was not drained'));
   for (const message of queue.rest()) message.nak();
 }
 
