@@ -1,6 +1,6 @@
 import type { Completion, GenerateItem } from './language-model.js';
 import { uniformAt } from './random.js';
-import { sampleRow } from './sampling.js';
+import type { SampledToken } from './sampling.js';
 
 /** Options of a generation with every default filled in. */
 export interface GenerationSettings {
@@ -22,8 +22,10 @@ export interface GenerationRow {
   readonly lastToken: number;
   /** The position of {@link lastToken}. */
   readonly position: number;
-  /** Draws the next token from `logits[offset, offset + size)`. */
-  choose(logits: Float32Array, offset: number, size: number, settings: GenerationSettings): void;
+  /** The number in [0, 1) that decides the next token. */
+  readonly uniform: number;
+  /** Appends the next token. */
+  append(sampled: SampledToken): void;
   /** True once, at the first call after the row finished. */
   justFinished(): boolean;
   completion(): Completion;
@@ -48,9 +50,10 @@ export function createRow(index: number, item: GenerateItem, settings: Generatio
     get position() {
       return item.prompt.length + tokens.length - 1;
     },
-    choose(logits, offset, size) {
-      const uniform = settings.temperature === 0 ? 0 : uniformAt(item.seed, tokens.length);
-      const sampled = sampleRow(logits, offset, size, settings, uniform);
+    get uniform() {
+      return settings.temperature === 0 ? 0 : uniformAt(item.seed, tokens.length);
+    },
+    append(sampled) {
       tokens.push(sampled.token);
       logProbs.push(sampled.logProb);
       entropySum += sampled.entropy;

@@ -13,6 +13,7 @@ import { int64Tensor } from './pass-runner.js';
 import type { PassRunner, WeightFeeds } from './pass-runner.js';
 import { createRow } from './generation-row.js';
 import type { GenerationRow, GenerationSettings } from './generation-row.js';
+import { readSample, samplingFeeds, samplingMode, samplingOutputs } from './sampling-head.js';
 import { lookUp } from './sequence-feeds.js';
 import type { SequenceFeeds } from './sequence-feeds.js';
 
@@ -67,7 +68,7 @@ async function runBatch(
   let cache = createKvCache(context.config, rows.length, capacity);
   await prefill(context, weights, rows, cache, settings, signal);
   let slots = rows;
-  let step = createDecodeStep(context, cache);
+  let step = createDecodeStep(context, cache, settings);
   for (;;) {
     for (const row of slots) if (row.justFinished()) finish(row);
     const running = slots.flatMap((row, slot) => (row.finished ? [] : [slot]));
@@ -76,9 +77,9 @@ async function runBatch(
     if (running.length <= shrinkAt * slots.length) {
       cache = cache.select(running);
       slots = running.map((slot) => slots[slot]);
-      step = createDecodeStep(context, cache);
+      step = createDecodeStep(context, cache, settings);
     }
-    await step(weights, slots, settings);
+    await step(weights, slots);
   }
 }
 
@@ -91,7 +92,8 @@ async function prefill(
   settings: GenerationSettings,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const pass = await runner.pass('prefill', () => buildPrefill(config));
+  const mode = samplingMode(config, settings);
+  const pass = await runner.pass(`prefill.${mode}`, () => buildPrefill(config, mode));
   const lengths = rows.map((row) => row.prompt.length);
   for (const part of planBatches(lengths, Infinity, maxBatchTokens)) {
     checkAbort(signal);
@@ -103,25 +105,27 @@ async function prefill(
       part.map((slot) => lengths[slot] - 1),
       [part.length, 1],
     );
-    const outputs = await pass.run(weights, { ...batch.feeds, last });
-    const logits = outputs['logits'].data as Float32Array;
+    const uniforms = part.map((slot) => rows[slot].uniform);
+    const feeds = { ...batch.feeds, last, ...samplingFeeds(mode, settings, uniforms) };
+    const outputs = await pass.run(weights, feeds);
     part.forEach((slot, i) => {
       cache.writePrompt(slot, outputs, i, lengths[slot]);
-      rows[slot].choose(logits, i * config.vocabSize, config.vocabSize, settings);
+      rows[slot].append(readSample(mode, outputs, i, settings, uniforms[i]));
     });
   }
 }
 
-type DecodeStep = (
-  weights: WeightFeeds,
-  slots: readonly GenerationRow[],
-  settings: GenerationSettings,
-) => Promise<void>;
+type DecodeStep = (weights: WeightFeeds, slots: readonly GenerationRow[]) => Promise<void>;
 
 /** One token for every unfinished row of a cache; buffers are allocated once and reused. */
-function createDecodeStep({ config, runner, sequences }: GeneratorContext, cache: KvCache): DecodeStep {
+function createDecodeStep(
+  { config, runner, sequences }: GeneratorContext,
+  cache: KvCache,
+  settings: GenerationSettings,
+): DecodeStep {
+  const mode = samplingMode(config, settings);
   const { rows, capacity } = cache;
-  const { hiddenSize, vocabSize, layerCount, kvHeadCount, headDim } = config;
+  const { hiddenSize, layerCount, kvHeadCount, headDim } = config;
   const x = new Float32Array(rows * hiddenSize);
   const positions = new BigInt64Array(rows);
   const masks = [...new Set(config.windows)].map((window) => ({
@@ -137,14 +141,15 @@ function createDecodeStep({ config, runner, sequences }: GeneratorContext, cache
   for (const { window, data } of masks) {
     feeds[maskName(window)] = createTensor('float32', [rows, 1, 1, capacity], data);
   }
-  const fetches: Record<string, Tensor> = { logits: createTensor('float32', [rows, vocabSize]) };
+  const fetches: Record<string, Tensor | null> = {};
+  for (const name of samplingOutputs(mode)) fetches[name] = null;
   for (let layer = 0; layer < layerCount; layer++) {
     for (const side of ['key', 'value']) {
       fetches[`new.${layer}.${side}`] = createTensor('float32', [rows, kvHeadCount, 1, headDim]);
     }
   }
-  return async (weights, slots, settings) => {
-    const pass = await runner.pass('decode', () => buildDecode(config));
+  return async (weights, slots) => {
+    const pass = await runner.pass(`decode.${mode}`, () => buildDecode(config, mode));
     const embedding = sequences.embedding(weights);
     slots.forEach((row, slot) => {
       lookUp(embedding, hiddenSize, [row.lastToken], x, slot);
@@ -153,12 +158,16 @@ function createDecodeStep({ config, runner, sequences }: GeneratorContext, cache
         fillDecodeMask(data.subarray(slot * capacity, (slot + 1) * capacity), row.position, window);
       }
     });
-    const outputs = await pass.run(weights, feeds, fetches);
-    const logits = outputs['logits'].data as Float32Array;
+    const uniforms = slots.map((row) => row.uniform);
+    const outputs = await pass.run(
+      weights,
+      { ...feeds, ...samplingFeeds(mode, settings, uniforms) },
+      fetches,
+    );
     slots.forEach((row, slot) => {
       if (row.finished) return;
       cache.append(slot, row.position, outputs);
-      row.choose(logits, slot * vocabSize, vocabSize, settings);
+      row.append(readSample(mode, outputs, slot, settings, uniforms[slot]));
     });
   };
 }

@@ -4,6 +4,8 @@ import { attentionInputs, cachedAttention, causalAttention } from './attention-g
 import type { LayerCache } from './attention-graph.js';
 import type { ModelConfig } from './config.js';
 import { createDecoderBuilder, decoderLayers, logitsOf } from './decoder-graph.js';
+import { samplingHead } from './sampling-head.js';
+import type { SamplingMode } from './sampling-head.js';
 
 /** A graph with the parameters it is fed, by Hugging Face name. */
 export interface PassGraph {
@@ -14,9 +16,10 @@ export interface PassGraph {
 /**
  * Prefill: whole prompts [B, T], padded on the right.
  * Inputs `x` [B·T, hidden], `last` int64 [B, 1] (index of each prompt's last token), positions, rope tables, masks
- * [1, 1, 1, T, T]. Outputs `logits` [B, vocabulary] after each prompt, `new.N.key` and `new.N.value` [B, kvHeads, T, headDim].
+ * [1, 1, 1, T, T] and those of {@link samplingHead}. Outputs the head's for the token after each prompt, `new.N.key` and
+ * `new.N.value` [B, kvHeads, T, headDim].
  */
-export function buildPrefill(config: ModelConfig): PassGraph {
+export function buildPrefill(config: ModelConfig, mode: SamplingMode): PassGraph {
   const graph = createGraph('prefill');
   const builder = createDecoderBuilder(graph, config);
   const x = graph.input('x', [productOf(['B', 'T']), config.hiddenSize]);
@@ -25,7 +28,7 @@ export function buildPrefill(config: ModelConfig): PassGraph {
   const caches: LayerCache[] = [];
   const hidden = decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T', caches));
   const ends = graph.gatherRows(graph.reshape(hidden, ['B', 'T', config.hiddenSize]), last);
-  graph.output(logitsOf(builder, ends), 'logits');
+  samplingHead(builder, ends, mode);
   outputCaches(graph, caches);
   return { graph, parameters: builder.used() };
 }
@@ -33,17 +36,17 @@ export function buildPrefill(config: ModelConfig): PassGraph {
 /**
  * One decoding step of B sequences with a cache of S positions.
  * Inputs `x` [B, hidden], positions [B, 1], rope tables, masks [B, 1, 1, S], `past.N.key` and `past.N.value`
- * [B, kvHeads, S, headDim]. Outputs `logits` [B, vocabulary] and the new `new.N.key`, `new.N.value`
- * [B, kvHeads, 1, headDim].
+ * [B, kvHeads, S, headDim], and those of {@link samplingHead}. Outputs the head's and the new `new.N.key`,
+ * `new.N.value` [B, kvHeads, 1, headDim].
  */
-export function buildDecode(config: ModelConfig): PassGraph {
+export function buildDecode(config: ModelConfig, mode: SamplingMode): PassGraph {
   const graph = createGraph('decode');
   const builder = createDecoderBuilder(graph, config);
   const x = graph.input('x', ['B', config.hiddenSize]);
   const inputs = attentionInputs(builder, 'B', 1, ['B', 1, 1, 'S']);
   const fresh: LayerCache[] = [];
   const hidden = decoderLayers(builder, x, cachedAttention(builder, inputs, 'B', 'S', fresh));
-  graph.output(logitsOf(builder, hidden), 'logits');
+  samplingHead(builder, hidden, mode);
   outputCaches(graph, fresh);
   return { graph, parameters: builder.used() };
 }

@@ -86,3 +86,19 @@ function inverseCdf(weights: Float64Array, order: Uint32Array | null, threshold:
   }
   return last;
 }
+
+/**
+ * Draws an index from weights in descending order that belong to a distribution of total mass 1: from the fewest that
+ * reach `topP`, or from all of them if they do not reach it.
+ */
+export function sampleWeighted(descending: Float32Array, topP: number, uniform: number): number {
+  let count = 0;
+  let kept = 0;
+  while (count < descending.length && kept < topP) kept += descending[count++];
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    sum += descending[i];
+    if (sum > uniform * kept) return i;
+  }
+  return count - 1;
+}
