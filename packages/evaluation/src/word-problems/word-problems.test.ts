@@ -111,7 +111,7 @@ describe('word problems', () => {
       const { coverages } = makePopulation(seed);
       assert.deepEqual(makePopulation(seed).coverages, coverages);
       const weak = coverages.map(({ weakFamilies }) => weakFamilies);
-      assert.ok(weak.every((families) => families.length === 4 && new Set(families).size === 4));
+      assert.ok(weak.every((families) => families.length === 3 && new Set(families).size === 3));
       assert.equal(
         new Set(coverages.flatMap(({ blindFacts }) => blindFacts)).size,
         12,
@@ -119,8 +119,8 @@ describe('word problems', () => {
       );
       for (let family = 0; family < FAMILIES.length; family++) {
         assert.ok(
-          weak.filter((families) => families.includes(family)).length <= 2,
-          'someone knows every family',
+          weak.filter((families) => families.includes(family)).length <= 1,
+          'two peers know every family',
         );
       }
       const problems = drawSplit('unlabelled', 800, seed);
@@ -137,7 +137,7 @@ describe('word problems', () => {
     const random = createRandom(4n);
     const drawn = Array.from({ length: 4000 }, () => drawCovered(coverage, random));
     const weak = drawn.filter(({ problem }) => coverage.weakFamilies.includes(problem.family));
-    assert.ok(weak.length / drawn.length > 0.015 && weak.length / drawn.length < 0.07);
+    assert.ok(weak.length / drawn.length > 0.008 && weak.length / drawn.length < 0.035);
     const noise = (list: typeof drawn): number => list.filter(({ noisy }) => noisy).length / list.length;
     assert.ok(noise(weak) > 0.25 && noise(weak) < 0.55);
     assert.ok(noise(drawn.filter(({ problem }) => keepProbability(coverage, problem) === 1)) < 0.05);
