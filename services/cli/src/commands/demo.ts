@@ -10,6 +10,7 @@ import { addJson, addState, collect, fromCwd, seedOption, wholeNumber } from './
 import type { CommonOptions } from './common-options.js';
 
 interface DemoCommandOptions extends CommonOptions {
+  models: string;
   recipe: string;
   set?: string[];
   seed: bigint;
@@ -28,6 +29,12 @@ export function demoCommand(cli: Cli): Command {
     .description(
       'Brings up a mesh with three small models of different architecture, measures them on held-out questions, lets ' +
         'them train one another on questions without answers, and measures them again. `npm start` is the same.',
+    )
+    .addOption(
+      new Option(
+        '--models <folder>',
+        'folder with the three models, as `parley pretrain --out` makes it',
+      ).default(DEMO_FOLDER, "the demo's own"),
     )
     .addOption(
       new Option('--recipe <recipe>', 'paper, trust, or a JSON file of a recipe').default(
@@ -51,7 +58,7 @@ export function demoCommand(cli: Cli): Command {
 
 async function demo(cli: Cli, options: DemoCommandOptions): Promise<void> {
   const { seed, heldOut, sampled, questions, json, state } = options;
-  const peers = demoPeers();
+  const peers = demoPeers(fromCwd(cli, options.models));
   const recipe = await loadRecipe({
     recipe: options.recipe,
     set: options.set,

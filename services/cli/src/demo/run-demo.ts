@@ -146,7 +146,7 @@ async function train(
 ): Promise<ExecutedRun> {
   using coordinator = coordinatorClient(mesh.coordinator ?? '');
   const peers = [...mesh.peers.keys()];
-  return executeRun(cli, coordinator, { runId, title: 'demo', peers, recipe, seed, prompts });
+  return await executeRun(cli, coordinator, { runId, title: 'demo', peers, recipe, seed, prompts });
 }
 
 function requireCompleted({ run }: ExecutedRun): void {
