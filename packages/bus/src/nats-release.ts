@@ -11,8 +11,9 @@ export interface NatsRelease {
 }
 
 /**
- * The pinned release. The digests are those of the project's own SHA256SUMS for it; the Linux ones are also in the
- * Dockerfile of the official image (`nats:2.11.8-alpine`).
+ * The pinned release. The Linux digests are those in the Dockerfile of the official image (nats 2.11.8, alpine); the
+ * macOS ones come from a published copy of the release's SHA256SUMS, not from the file itself. A wrong digest can only
+ * refuse a download, never accept one.
  */
 export const NATS_RELEASE: NatsRelease = {
   version: '2.11.8',
