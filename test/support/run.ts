@@ -1,0 +1,97 @@
+import { fromJson } from '@bufbuild/protobuf';
+import type { JsonValue } from '@bufbuild/protobuf';
+import { RecipeSchema, RunState } from '@parley/contracts';
+import type { Run } from '@parley/contracts';
+import { resolveRecipe } from '@parley/pst';
+import type { Recipe, RecipeOverride } from '@parley/pst';
+import { isAway } from './mesh.js';
+import type { TestMesh } from './mesh.js';
+import { smallQuestions } from './small-models.js';
+import { until } from './until.js';
+
+/** A run for tests: everything its result depends on. */
+export interface TestRun {
+  runId: string;
+  rounds: number;
+  promptsPerRound?: number;
+  seed?: bigint;
+  recipe?: RecipeOverride;
+}
+
+const PROMPTS_PER_ROUND = 24;
+
+/**
+ * The paper's recipe in small, without the guards, which models that cannot calculate would set off. Updates take a few
+ * tenths of a second, so that there is time to kill something meanwhile.
+ */
+export function smallRecipe(promptsPerRound = PROMPTS_PER_ROUND, override: RecipeOverride = {}): Recipe {
+  const resolved = resolveRecipe(
+    {
+      preset: 'paper',
+      order: 'rotated',
+      ...override,
+      generation: { temperature: 0.7, maxTokens: 12, ...override.generation },
+      guards: {
+        entropyDrop: null,
+        agreementRise: null,
+        frozenAgreementDrop: null,
+        lengthDrift: null,
+        parseableDrop: null,
+        canaryDrop: null,
+        ...override.guards,
+      },
+      training: { learningRate: 1e-3, epochs: 12, minibatchSize: 4, ...override.training },
+      rounds: { promptsPerRound, microBatch: 8, ...override.rounds },
+    },
+    { peers: 3 },
+  );
+  if (!resolved.ok) throw new Error(JSON.stringify(resolved.problems));
+  return resolved.recipe;
+}
+
+/** Creates a run on all peers of a mesh and gives it all its questions. */
+export async function startRun(mesh: TestMesh, test: TestRun): Promise<void> {
+  const { runId, rounds, promptsPerRound = PROMPTS_PER_ROUND, seed = 7n } = test;
+  const recipe = smallRecipe(promptsPerRound, test.recipe);
+  await mesh.coordinator.createRun({
+    requestId: runId,
+    spec: {
+      peers: [...mesh.peers],
+      seed,
+      title: 'test',
+      recipe: fromJson(RecipeSchema, recipe as unknown as JsonValue),
+    },
+  });
+  const prompts = smallQuestions(rounds * promptsPerRound, seed);
+  await mesh.coordinator.submitPrompts({ runId, prompts, close: true });
+}
+
+/** The run once it has ended. Waits through any service being away. */
+export async function untilEnded(mesh: TestMesh, runId: string, deadlineMs: number): Promise<Run> {
+  let last: Run | undefined;
+  await until(
+    `the end of run ${runId}`,
+    async () => {
+      try {
+        last = (await mesh.coordinator.getRun({ runId }, { deadlineMs: 5000 })).run;
+      } catch (error) {
+        if (!isAway(error)) throw error;
+      }
+      return last !== undefined && hasEnded(last.state);
+    },
+    { deadlineMs, pollMs: 50 },
+  ).catch((error: unknown) => {
+    const { progress, stateReason = '' } = last ?? {};
+    const state = last === undefined ? 'unknown' : RunState[last.state];
+    const shown = JSON.stringify(progress, (_, value: unknown) =>
+      typeof value === 'bigint' ? Number(value) : value,
+    );
+    throw new Error(`${(error as Error).message}; state ${state} ${stateReason}, progress ${shown}`);
+  });
+  if (last === undefined) throw new Error(`run ${runId} was never seen`);
+  return last;
+}
+
+function hasEnded(state: RunState): boolean {
+  return state === RunState.COMPLETED || state === RunState.STOPPED || state === RunState.FAILED;
+}
