@@ -169,7 +169,7 @@ export function itemOf(index: number, overrides: Literal<typeof UpdateItemSchema
 export async function until(
   what: string,
   condition: () => Promise<boolean>,
-  deadlineMs = 15_000,
+  deadlineMs = 40_000,
 ): Promise<void> {
   const endMs = performance.now() + deadlineMs;
   while (!(await condition())) {
