@@ -92,7 +92,7 @@ async function perform(
       engine.importState(call.arguments.weights, call.arguments.optimizer);
       return { value: null, transfer: [] };
     case 'exportMerged': {
-      const tensors = engine.exportMerged();
+      const tensors = await engine.exportMerged();
       return { value: tensors, transfer: [...tensors.values()].map((t) => t.data.buffer as ArrayBuffer) };
     }
   }

@@ -169,7 +169,7 @@ test('merged weights without an adapter behave as base and adapter together', as
   const tuned = await open('qwen2', { trainable: lora });
   await tuned.trainStep([sequence(12, 1)], settings);
   const config = toyConfig('qwen2');
-  const source = { kind: 'memory', config, seed: 0, weights: tuned.exportMerged() } as const;
+  const source = { kind: 'memory', config, seed: 0, weights: await tuned.exportMerged() } as const;
   const merged = await createEngine(source, {}, () => undefined);
   const items = [{ prompt: toyTokens(5, 1), target: toyTokens(9, 2) }];
   assert.deepEqual(await merged.score(items, false), await tuned.score(items, false));

@@ -43,7 +43,7 @@ export interface Engine {
   trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
   exportState(): { weights: Uint8Array<ArrayBuffer>; optimizer: Uint8Array<ArrayBuffer> };
   importState(weights: Uint8Array, optimizer: Uint8Array | null): void;
-  exportMerged(): Map<string, Tensor>;
+  exportMerged(): Promise<Map<string, Tensor>>;
   close(): Promise<void>;
 }
 
@@ -68,8 +68,14 @@ export async function createEngine(
   const device = await resolveDevice(options.device ?? 'cpu');
   const { config, base } = loadBase(source, onProgress);
   const maxBatchTokens = options.maxBatchTokens ?? defaultBatchTokens(config);
-  const weights = createModelWeights(config, base, trainable, () => loadBase(source, () => undefined).base);
   const runner = createPassRunner({ device, threads, spinning });
+  const weights = createModelWeights(
+    config,
+    base,
+    trainable,
+    runner,
+    () => loadBase(source, () => undefined).base,
+  );
   const sequences = createSequenceFeeds(config);
   const shared = { config, runner, sequences, maxBatch, maxBatchTokens };
   const trainer = createTrainer({ ...shared, weights });
@@ -100,11 +106,11 @@ export async function createEngine(
     async generate(items, generateOptions, hooks) {
       validateGenerate(config, items, generateOptions);
       const settings = generationSettings(config, generateOptions, tokenizerForStops);
-      return generate(shared, weights.current(), items, settings, hooks);
+      return generate(shared, await weights.current(), items, settings, hooks);
     },
     async score(items, reference) {
       validateScore(config, items);
-      return score(shared, reference ? weights.reference() : weights.current(), items);
+      return score(shared, reference ? weights.reference() : await weights.current(), items);
     },
     async trainStep(batch, settings) {
       validateTrainStep(config, batch, settings);
@@ -114,8 +120,8 @@ export async function createEngine(
     importState(weightBytes, optimizerBytes) {
       importModelState(weights, trainer.state, weightBytes, optimizerBytes);
     },
-    exportMerged() {
-      const feeds = weights.current();
+    async exportMerged() {
+      const feeds = await weights.current();
       return new Map(
         [...shapes].map(([name, shape]) => [
           name,

@@ -134,22 +134,25 @@ test('the main thread stays responsive while the engine trains', async () => {
     weight: 1,
   }));
   await model.trainStep(batch, settings);
-  let longestGapMs = 0;
-  let ticks = 0;
-  let last = performance.now();
-  const timer = setInterval(() => {
-    const now = performance.now();
-    longestGapMs = Math.max(longestGapMs, now - last);
-    last = now;
-    ticks++;
-  }, 5);
-  let longestStepMs = 0;
-  for (let i = 0; i < 3; i++) {
-    const start = performance.now();
-    await model.trainStep(batch, settings);
-    longestStepMs = Math.max(longestStepMs, performance.now() - start);
-  }
-  clearInterval(timer);
-  assert.ok(longestStepMs > 100, `steps of ${longestStepMs} ms would not show blocking`);
-  assert.ok(ticks > 10 && longestGapMs < 100, `${longestGapMs} ms without a tick`);
+  /** The longest silence of a 5 ms timer, and the longest step, while three steps run. */
+  const measure = async (): Promise<{ gapMs: number; stepMs: number }> => {
+    let [gapMs, stepMs, last] = [0, 0, performance.now()];
+    const timer = setInterval(() => {
+      const now = performance.now();
+      gapMs = Math.max(gapMs, now - last);
+      last = now;
+    }, 5);
+    for (let i = 0; i < 3; i++) {
+      const start = performance.now();
+      await model.trainStep(batch, settings);
+      stepMs = Math.max(stepMs, performance.now() - start);
+    }
+    clearInterval(timer);
+    return { gapMs: Math.max(gapMs, performance.now() - last), stepMs };
+  };
+  // On a machine busy with other work a pause may be the scheduler's; a blocked thread would pause every time.
+  const attempts = [await measure(), await measure(), await measure()];
+  for (const { stepMs } of attempts) assert.ok(stepMs > 100, `steps of ${stepMs} ms would not show blocking`);
+  const quietest = Math.min(...attempts.map(({ gapMs }) => gapMs));
+  assert.ok(quietest < 100, `${quietest} ms without a tick`);
 });

@@ -1,5 +1,7 @@
+import { createGraph } from '@parley/graph';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import type { PassGraph } from './inference-graphs.js';
 import type { Trainable } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { fillUniform, streamOf } from './random.js';
@@ -85,24 +87,15 @@ export function initLora(adapters: readonly LoraAdapter[], seed: number): Map<st
   return weights;
 }
 
-/** `out` ← `weight` + scale · B · A. `out` may be `weight` itself. */
-export function mergeLora(
-  adapter: LoraAdapter,
-  weight: Float32Array,
-  a: Float32Array,
-  b: Float32Array,
-  out: Float32Array,
-): void {
-  const [rank, inputs] = adapter.shapeA;
-  const [outputs] = adapter.shapeB;
-  if (out !== weight) out.set(weight);
-  for (let o = 0; o < outputs; o++) {
-    const row = out.subarray(o * inputs, (o + 1) * inputs);
-    for (let r = 0; r < rank; r++) {
-      const factor = adapter.scale * b[o * rank + r];
-      if (factor === 0) continue;
-      const from = r * inputs;
-      for (let i = 0; i < inputs; i++) row[i] = row[i] + factor * a[from + i];
-    }
-  }
+/**
+ * `merged` [outputs, inputs] = `weight` + scale · B · A, for one adapter. The dimensions are symbols, so that one graph
+ * serves every layer. Inputs `weight`, `a` [rank, inputs], `b` [outputs, rank].
+ */
+export function buildLoraMerge(scale: number): PassGraph {
+  const graph = createGraph('lora-merge');
+  const weight = graph.input('weight', ['O', 'I']);
+  const a = graph.input('a', ['R', 'I']);
+  const b = graph.input('b', ['O', 'R']);
+  graph.output(graph.gemm(b, a, { alpha: scale, c: weight }), 'merged');
+  return { graph, parameters: [] };
 }

@@ -1,10 +1,12 @@
+import { createTensor } from '@parley/graph';
+import type { Tensor } from '@parley/graph';
 import { parameterShapes } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import type { Trainable } from './language-model.js';
-import { initLora, loraAdapters, mergeLora } from './lora.js';
+import { buildLoraMerge, initLora, loraAdapters } from './lora.js';
 import type { LoraAdapter } from './lora.js';
 import { weightFeeds } from './pass-runner.js';
-import type { WeightFeeds } from './pass-runner.js';
+import type { PassRunner, WeightFeeds } from './pass-runner.js';
 
 /** A parameter that training changes in place. */
 export interface TrainableParameter {
@@ -19,7 +21,7 @@ export interface ModelWeights {
   /** In the order of the forward pass. */
   readonly trainable: readonly TrainableParameter[];
   /** What generation and scoring run with: adapters merged in. */
-  current(): WeightFeeds;
+  current(): Promise<WeightFeeds>;
   /** What training runs with: base and adapters apart. */
   training(): WeightFeeds;
   /** The weights the model was loaded with. */
@@ -30,17 +32,19 @@ export interface ModelWeights {
 
 /**
  * @param base the model's weights by Hugging Face name; trained in place when everything trains
+ * @param runner merges adapters
  * @param reload reads the base again, for a reference that is asked for only after training began
  */
 export function createModelWeights(
   config: ModelConfig,
   base: Map<string, Float32Array>,
   trainable: Trainable,
+  runner: PassRunner,
   reload: () => Map<string, Float32Array>,
 ): ModelWeights {
   const shapes = parameterShapes(config);
   return trainable.kind === 'lora'
-    ? loraWeights(config, base, shapes, trainable)
+    ? loraWeights(config, base, shapes, trainable, runner)
     : fullWeights(base, shapes, reload);
 }
 
@@ -55,7 +59,7 @@ function fullWeights(
   return {
     adapters: [],
     trainable: [...base].map(([name, data]) => ({ name, shape: shapes.get(name)!, data })),
-    current: () => feeds,
+    current: () => Promise.resolve(feeds),
     training: () => feeds,
     reference() {
       if (!reference) {
@@ -75,6 +79,7 @@ function loraWeights(
   base: Map<string, Float32Array>,
   shapes: Map<string, readonly number[]>,
   settings: Trainable & { kind: 'lora' },
+  runner: PassRunner,
 ): ModelWeights {
   const adapters = loraAdapters(config, settings);
   const weights = initLora(adapters, settings.seed);
@@ -83,25 +88,28 @@ function loraWeights(
     adapterShapes.set(nameA, shapeA).set(nameB, shapeB);
   const baseFeeds = weightFeeds(base, shapes);
   const training: WeightFeeds = { ...baseFeeds, ...weightFeeds(weights, adapterShapes) };
-  let merged: Map<string, Float32Array> | undefined;
-  let mergedFeeds: WeightFeeds | undefined;
+  const merged: Record<string, Tensor> = {};
+  let current: WeightFeeds | undefined;
+  const merge = async (): Promise<WeightFeeds> => {
+    for (const { weight, nameA, nameB, scale } of adapters) {
+      const pass = await runner.pass('lora-merge', () => buildLoraMerge(scale));
+      merged[weight] ??= createTensor('float32', shapes.get(weight) ?? []);
+      const feeds = { weight: baseFeeds[weight], a: training[nameA], b: training[nameB] };
+      await pass.run({}, feeds, { merged: merged[weight] });
+    }
+    return { ...baseFeeds, ...merged };
+  };
   return {
     adapters,
     trainable: [...weights].map(([name, data]) => ({ name, shape: adapterShapes.get(name)!, data })),
-    current() {
-      if (mergedFeeds) return mergedFeeds;
-      merged ??= new Map(adapters.map(({ weight }) => [weight, new Float32Array(base.get(weight)!.length)]));
-      for (const adapter of adapters) {
-        const { weight, nameA, nameB } = adapter;
-        mergeLora(adapter, base.get(weight)!, weights.get(nameA)!, weights.get(nameB)!, merged.get(weight)!);
-      }
-      mergedFeeds = { ...baseFeeds, ...weightFeeds(merged, shapes) };
-      return mergedFeeds;
+    async current() {
+      current ??= await merge();
+      return current;
     },
     training: () => training,
     reference: () => baseFeeds,
     beforeChange() {
-      mergedFeeds = undefined;
+      current = undefined;
     },
   };
 }

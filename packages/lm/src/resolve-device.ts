@@ -33,10 +33,12 @@ async function probe(device: SessionDevice): Promise<void> {
     await using session = await createSession(g, { device, refuseCpuFallback: true });
     void session;
   } catch (cause) {
+    // The probe's own cause says why in one line; its message wraps it.
+    const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+    const [line] = (reason instanceof Error ? reason.message : String(reason)).split('\n');
     throw new LmError(
       'EXECUTION_PROVIDER_UNAVAILABLE',
-      `device "${device}" cannot run here: ${cause instanceof Error ? cause.message : String(cause)}. ` +
-        'Ask for "cpu", or for "auto" to take what there is.',
+      `device "${device}" cannot run here: ${line}. Ask for "cpu", or for "auto" to take what there is.`,
       { details: { device }, cause },
     );
   }
