@@ -179,7 +179,7 @@ describe('CoordinatorService', () => {
     await client.submitPrompts({ runId: 'r1', prompts: testPrompts(16), close: true });
     const events = await watched;
     const of = (kind: string) => events.filter((event) => event.case === kind);
-    assert.equal(events[0]!.case, 'run');
+    assert.equal(events[0].case, 'run');
     const last = events.at(-1)!;
     assert.ok(last.case === 'run' && last.value.state === RunState.COMPLETED);
     assert.equal(of('roundGenerated').length, 2);

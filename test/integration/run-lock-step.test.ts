@@ -57,14 +57,14 @@ describe('a lock-step run', () => {
     });
     const scored = await mesh.read(STREAMS.rounds, RoundScoredSchema, 'parley.rounds.scored.r1.*');
     const [first] = scored;
-    assert.ok(first!.peers[0]!.items.every((item) => item.normalizedPmi !== undefined && item.weight > 0));
+    assert.ok(first.peers[0].items.every((item) => item.normalizedPmi !== undefined && item.weight > 0));
     assert.ok(
-      first!.peers[2]!.items.every((item) => item.normalizedPmi === undefined && item.weight === 1),
+      first.peers[2].items.every((item) => item.normalizedPmi === undefined && item.weight === 1),
       'the author of the aggregate has no PMI',
     );
     const updates = await mesh.read(STREAMS.updates, WeightedUpdateSchema, 'parley.updates.ant.r1.*');
     assert.ok(
-      updates[0]!.items.every((item, i) => item.target === outcomeText(rounds[0]!.items[i]!.responses[2]!)),
+      updates[0].items.every((item, i) => item.target === outcomeText(rounds[0].items[i].responses[2])),
     );
   });
 

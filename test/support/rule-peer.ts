@@ -107,7 +107,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
   const state = await loadState(stateFile, options.skills);
   const asked: string[] = [];
   const engine = createMutex();
-  const weightsAt = (version: number) => safetensors(state.versions[version]!);
+  const weightsAt = (version: number) => safetensors(state.versions[version]);
   const current = () => state.versions.length - 1;
 
   const bus = await connectBus({ servers: options.natsUrl, name: `rule-peer-${name}`, log });
@@ -161,7 +161,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
       if (version === undefined) {
         checkWeights(update);
         state.ledger.push({ updateId, version: current() + 1 });
-        version = await commit(train(state.versions[current()]!, state.versions[0]!, update));
+        version = await commit(train(state.versions[current()], state.versions[0], update));
       }
       const cause = {
         case: 'update' as const,
@@ -200,7 +200,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
             yield { ...common, outcome: { case: 'failure', value: { reason: 'PROMPT_TOO_LONG', message } } };
             continue;
           }
-          const value = answer(options, state.versions[version]!, item, sampling!);
+          const value = answer(options, state.versions[version], item, sampling!);
           if (options.entropy) value.meanEntropy = options.entropy(version);
           yield { ...common, outcome: { case: 'completion', value } };
         }
@@ -217,7 +217,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
         if (latencyMs > 0) await sleep((items.length * latencyMs) / 10, signal);
         const results = items.map((item) => ({
           itemId: item.itemId,
-          outcome: { case: 'likelihood' as const, value: likelihood(name, state.versions[version]!, item) },
+          outcome: { case: 'likelihood' as const, value: likelihood(name, state.versions[version], item) },
         }));
         return { results, version: BigInt(version) };
       } finally {
@@ -238,7 +238,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
         if (version === undefined) {
           version = current() + 1;
           state.restores.push({ requestId, version });
-          await commit({ ...state.versions[Number(source.value)]! });
+          await commit({ ...state.versions[Number(source.value)] });
         }
         const value = {
           $typeName: 'parley.v1.AppliedRestore' as const,

@@ -51,7 +51,8 @@ export interface TestMesh extends AsyncDisposable {
   readonly nats: TestNatsServer;
   readonly bus: Bus;
   readonly blobs: BlobStore;
-  startPeer(options: Omit<RulePeerOptions, 'natsUrl' | 'stateDir'>): Promise<RulePeer>;
+  /** @param options - `folder` names its state folder, as its name does unless given */
+  startPeer(options: Omit<RulePeerOptions, 'natsUrl' | 'stateDir'> & { folder?: string }): Promise<RulePeer>;
   startCoordinator(env?: Env): Promise<InProcess>;
   startPmi(env?: Env): Promise<InProcess>;
   spawnCoordinator(env?: Env): Promise<Spawned>;
@@ -87,10 +88,10 @@ export async function startTestMesh(): Promise<TestMesh> {
     nats,
     bus,
     blobs,
-    startPeer: async (options) =>
-      cleanup.use(
-        await startRulePeer({ natsUrl: nats.url, stateDir: join(folder, options.name), ...options }),
-      ),
+    startPeer: async ({ folder: own, ...options }) => {
+      const stateDir = join(folder, own ?? options.name);
+      return cleanup.use(await startRulePeer({ natsUrl: nats.url, stateDir, ...options }));
+    },
     startCoordinator: async (more = {}) =>
       manage(await startCoordinator(context(readConfig(env(more), COORDINATOR_FIELDS)))),
     startPmi: async (more = {}) => manage(await startPmi(context(readConfig(env(more), PMI_FIELDS)))),

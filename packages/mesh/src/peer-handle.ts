@@ -158,7 +158,7 @@ export function createPeerHandle({ name, timing, tracker, client, log }: PeerHan
       const response = await client().score(call, options);
       const sound =
         response.results.length === call.items.length &&
-        response.results.every((result, i) => result.itemId === call.items[i]!.itemId && result.outcome.case);
+        response.results.every((result, i) => result.itemId === call.items[i].itemId && result.outcome.case);
       if (!sound) throw brokenContract(name, 'sent scores that do not match the items asked for, one by one');
       return response;
     });

@@ -15,11 +15,11 @@ export function toAnsweredQuestion(
 ): AnsweredQuestion {
   const responses: PeerResponse[] = [];
   for (const peer of item.order) {
-    const response = item.responses[peer]!;
+    const response = item.responses[peer];
     if (response.outcome.case !== 'completion') continue;
     const { text, logProb, completionTokens, finishReason } = response.outcome.value;
     responses.push({
-      peer: peers[peer]!,
+      peer: peers[peer],
       text,
       answer: response.finalAnswer ?? null,
       logLikelihood: logProb,
@@ -42,7 +42,7 @@ export function toAlgorithm(
   const aggregates = round.items.map((item, i): Aggregate => {
     const { finalAnswer, responsePeer, margin = 0, accepted = false, rejection } = item.aggregate ?? {};
     const author = responsePeer === undefined ? undefined : peers[responsePeer];
-    const chosen = questions[i]!.responses.findIndex((response) => response.peer === author);
+    const chosen = questions[i].responses.findIndex((response) => response.peer === author);
     return {
       promptId: item.promptId,
       answer: finalAnswer ?? null,

@@ -54,7 +54,7 @@ export function createRoundCrew(
   releaseLost();
 
   const work: RoundCrew['work'] = async (peer, task) => {
-    const member = members[peer]!;
+    const member = members[peer];
     if (member.missing !== undefined) return;
     try {
       await task(member.handle, AbortSignal.any([signal, member.leave.signal]));
@@ -70,18 +70,18 @@ export function createRoundCrew(
         members.map((member, peer) =>
           work(peer, async (handle, memberSignal) => {
             const { version } = await handle.describeUntilAnswered(memberSignal);
-            if (version < committed[peer]!) throw fellBehind(handle.name, version, committed[peer]!);
+            if (version < committed[peer]) throw fellBehind(handle.name, version, committed[peer]);
             member.version = version;
           }),
         ),
       );
     },
-    version: (peer) => members[peer]!.version!,
+    version: (peer) => members[peer].version!,
     answeredBy(peer, version) {
-      const member = members[peer]!;
+      const member = members[peer];
       if (version < member.version!) member.version = version;
     },
-    missing: (peer) => members[peer]!.missing,
+    missing: (peer) => members[peer].missing,
     dismiss: () => unwatch.forEach((stop) => stop()),
   };
 }

@@ -97,7 +97,7 @@ export async function generateRound(
       lastPromptSequence: prompts.at(-1)!.sequence,
       peers: missing.map((cause, peer) =>
         create(RoundPeerSchema, {
-          name: names[peer]!,
+          name: names[peer],
           ...(cause ? { missing: cause } : { version: crew.version(peer) }),
         }),
       ),
@@ -121,7 +121,7 @@ async function answer(
   await crew.work(peer, async (handle, signal) => {
     const independent = kind === 'independent';
     const asked = items.map((index) => {
-      const { promptId, question } = draft.items[index]!;
+      const { promptId, question } = draft.items[index];
       return create(GenerateItemSchema, {
         itemId: promptId,
         question,
@@ -145,7 +145,7 @@ async function answer(
         throw versionMoved(handle.name, required.version, response.version);
       }
       crew.answeredBy(peer, response.version);
-      draft.record(items[i]!, peer, response, independent);
+      draft.record(items[i], peer, response, independent);
     });
   });
 }
@@ -165,7 +165,7 @@ async function judge(
     const scored = spans.map(({ index, text, finished }, i) =>
       create(ScoreItemSchema, {
         itemId: String(i),
-        question: draft.items[index]!.question,
+        question: draft.items[index].question,
         continuation: text,
         includeEnd: finished,
       }),
@@ -176,7 +176,7 @@ async function judge(
       signal,
     );
     results.forEach(({ outcome }, i) => {
-      const { index, text } = spans[i]!;
+      const { index, text } = spans[i];
       if (outcome.case === 'likelihood') draft.recordLikelihood(index, peer, text, outcome.value.logProb);
     });
   });

@@ -68,9 +68,9 @@ function gateVerdicts({ guards, generation }: Recipe, round: RoundGenerated): Gu
       round: round.round,
       guard,
       value: same.length / round.items.length,
-      threshold: same[0]!.threshold,
+      threshold: same[0].threshold,
       action: 'skip-item',
-      message: `${same.length} of ${round.items.length} questions are not trained on; the first because ${same[0]!.message}`,
+      message: `${same.length} of ${round.items.length} questions are not trained on; the first because ${same[0].message}`,
     });
   });
 }

@@ -67,7 +67,7 @@ export function createPeerProgressLog(): PeerProgressLog {
     latest: (peer) => latest.get(peer),
     of: (runId, peer) =>
       runs.get(`${runId}/${peer}`) ?? { firstVersion: undefined, applied: 0, settledRound: -1 },
-    until: changes.until,
-    notify: changes.notify,
+    until: (holds, signal) => changes.until(holds, signal),
+    notify: () => changes.notify(),
   };
 }

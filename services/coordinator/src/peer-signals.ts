@@ -8,13 +8,13 @@ import type { PeerSignals } from '@parley/pst';
  * @param peer - index in the run's list
  */
 export function signalsOf(round: RoundGenerated, peer: number): PeerSignals {
-  const answers = round.items.map((item) => item.responses[peer]!);
+  const answers = round.items.map((item) => item.responses[peer]);
   const completions = answers.flatMap(({ outcome }) =>
     outcome.case === 'completion' ? [outcome.value] : [],
   );
   const parseable = answers.filter((answer) => answer.finalAnswer !== undefined).length;
   const agreeing = round.items.filter(({ responses }) => {
-    const { finalAnswer } = responses[peer]!;
+    const { finalAnswer } = responses[peer];
     return (
       finalAnswer !== undefined &&
       responses.some((other, index) => index !== peer && other.finalAnswer === finalAnswer)

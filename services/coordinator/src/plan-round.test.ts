@@ -35,7 +35,7 @@ describe('planRound', () => {
             order.map(() => 1),
           );
           if (!shape.sequential) return;
-          answers.slice(1).forEach(([step], k) => assert.ok(step!.after.includes(answers[k]![0]!.id)));
+          answers.slice(1).forEach(([step], k) => assert.ok(step.after.includes(answers[k][0].id)));
         });
         assert.ok(steps.every((step) => step.items.length <= shape.microBatch));
       }),

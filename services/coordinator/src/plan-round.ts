@@ -49,27 +49,27 @@ export function planRound(shape: RoundShape): Step[] {
   for (const stage of peers) {
     batches.forEach((batch, b) => {
       for (const peer of peers) {
-        const items = batch.filter((item) => shape.orders[item]![stage] === peer);
+        const items = batch.filter((item) => shape.orders[item][stage] === peer);
         if (items.length === 0) continue;
-        const after = shape.sequential && stage > 0 ? items.map((item) => previous[b]!.get(item)!) : [];
+        const after = shape.sequential && stage > 0 ? items.map((item) => previous[b].get(item)!) : [];
         const id = add({ kind: 'answer', peer, items, after: [...new Set(after)] });
-        answers[b]!.push(id);
+        answers[b].push(id);
       }
-      for (const id of answers[b]!) for (const item of steps[id]!.items) previous[b]!.set(item, id);
+      for (const id of answers[b]) for (const item of steps[id].items) previous[b].set(item, id);
     });
   }
   if (shape.independent && shape.sequential) {
     for (const batch of batches) {
       for (const peer of peers) {
         // The first to answer saw nothing: its answer is the independent one.
-        const items = batch.filter((item) => shape.orders[item]![0] !== peer);
+        const items = batch.filter((item) => shape.orders[item][0] !== peer);
         if (items.length > 0) add({ kind: 'independent', peer, items, after: [] });
       }
     }
   }
   if (shape.judged) {
     batches.forEach((items, b) =>
-      peers.forEach((peer) => add({ kind: 'judge', peer, items, after: answers[b]! })),
+      peers.forEach((peer) => add({ kind: 'judge', peer, items, after: answers[b] })),
     );
   }
   return steps;

@@ -80,7 +80,7 @@ export function createPromptIntake(bus: Bus, blobs: BlobReader, publisher: Publi
       seen.add(promptId);
       return true;
     });
-    if (state.closed && fresh.length > 0) throw closedError(runId, fresh[0]!.promptId);
+    if (state.closed && fresh.length > 0) throw closedError(runId, fresh[0].promptId);
     const accepted = fresh.length - (await publish(runId, fresh));
     if (close && !state.closed) {
       const value = { event: { case: 'closed' as const, value: { prompts: BigInt(seen.size) } } };

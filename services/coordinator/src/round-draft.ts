@@ -75,9 +75,9 @@ export function createRoundDraft(options: DraftOptions): RoundDraft {
   const question = (item: RoundItem, i: number): AnsweredQuestion => {
     const answered = toAnsweredQuestion(item, peers, recipe.generation.context);
     if (recipe.aggregate.strategy !== 'trust') return answered;
-    const rows = likelihoods[i]!.map((known, peer): LikelihoodRow => {
+    const rows = likelihoods[i].map((known, peer): LikelihoodRow => {
       const logLikelihoods = answered.responses.map((response) => known.get(response.text) ?? null);
-      return { peer: peers[peer]!, logLikelihoods };
+      return { peer: peers[peer], logLikelihoods };
     });
     return {
       ...answered,
@@ -88,15 +88,15 @@ export function createRoundDraft(options: DraftOptions): RoundDraft {
   return {
     items,
     context(item, peer) {
-      const { order, responses } = items[item]!;
+      const { order, responses } = items[item];
       return order.slice(0, sequential ? order.indexOf(peer) : 0).flatMap((speaker) => {
-        const { outcome } = responses[speaker]!;
+        const { outcome } = responses[speaker];
         if (outcome.case !== 'completion') return [];
-        return [create(ContributionSchema, { peer: peers[speaker]!, speaker, text: outcome.value.text })];
+        return [create(ContributionSchema, { peer: peers[speaker], speaker, text: outcome.value.text })];
       });
     },
     record(item, peer, { outcome }, independent) {
-      const response = items[item]!.responses[peer]!;
+      const response = items[item].responses[peer];
       const finalAnswer = outcome.case === 'completion' ? extractAnswer(outcome.value.text) : null;
       if (!independent) {
         response.outcome = outcome;
@@ -107,12 +107,12 @@ export function createRoundDraft(options: DraftOptions): RoundDraft {
       }
       // What a peer said of its own text when it wrote it, having seen nothing else, need not be asked again.
       if (!sequential && outcome.case === 'completion') {
-        likelihoods[item]![peer]!.set(outcome.value.text, outcome.value.logProb);
+        likelihoods[item][peer].set(outcome.value.text, outcome.value.logProb);
       }
     },
     unjudged(item, peer) {
-      const known = likelihoods[item]![peer]!;
-      const texts = items[item]!.responses.flatMap(({ outcome }): [string, boolean][] =>
+      const known = likelihoods[item][peer];
+      const texts = items[item].responses.flatMap(({ outcome }): [string, boolean][] =>
         outcome.case === 'completion'
           ? [[outcome.value.text, outcome.value.finishReason === FinishReason.STOP]]
           : [],
@@ -120,20 +120,20 @@ export function createRoundDraft(options: DraftOptions): RoundDraft {
       return [...new Map(texts)].flatMap(([text, finished]) => (known.has(text) ? [] : [{ text, finished }]));
     },
     recordLikelihood(item, peer, text, logProb) {
-      likelihoods[item]![peer]!.set(text, logProb);
+      likelihoods[item][peer].set(text, logProb);
     },
     drop(peer, cause) {
       items.forEach((item, i) => {
         item.responses[peer] = create(PeerResponseSchema, { outcome: { case: 'failure', value: cause } });
-        likelihoods[i]![peer]!.clear();
+        likelihoods[i][peer].clear();
       });
     },
     aggregate() {
       const questions = items.map(question);
       const aggregates = aggregateRound(recipe, questions, seedFrom(seed, 'aggregate', round));
       aggregates.forEach(({ answer, chosen, margin, accepted, reason }, i) => {
-        const author = chosen === null ? undefined : questions[i]!.responses[chosen]!.peer;
-        items[i]!.aggregate = create(AggregateSchema, {
+        const author = chosen === null ? undefined : questions[i].responses[chosen].peer;
+        items[i].aggregate = create(AggregateSchema, {
           strategy: recipe.aggregate.strategy,
           margin,
           accepted,

@@ -69,7 +69,7 @@ async function underLease(parts: DriverParts, view: RunView, leaseSignal: AbortS
   const broken = new AbortController();
   const signal = AbortSignal.any([leaseSignal, broken.signal]);
   const facts = runFacts(view.run);
-  const peers = facts.peers.map(pool.peer);
+  const peers = facts.peers.map((name) => pool.peer(name));
   let phase = 'apply';
   const unwatch = peers.map((peer) =>
     peer.watch((health) => {

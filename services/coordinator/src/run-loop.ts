@@ -38,9 +38,10 @@ export interface RunLoopParts {
  */
 export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise<void> {
   const { view, journal, facts, log } = parts;
+  const setState = (state: RunState, reason: string) => view.setState(state, reason);
   const { promptsPerRound, maxStaleness, quorum } = facts.recipe.rounds;
   const last = await journal.lastRound();
-  const guards = await createRoundGuards({ ...parts, recipe: facts.recipe, setState: view.setState }, last);
+  const guards = await createRoundGuards({ ...parts, recipe: facts.recipe, setState }, last);
   let round = last === undefined ? 0 : Number(last.round) + 1;
   let sequence = last?.lastPromptSequence ?? 0n;
 
@@ -130,7 +131,7 @@ async function report(
     await Promise.all([
       events.metric(runId, 'round_generate_seconds', generated.seconds, { round }),
       ...loads.map((load, peer) => {
-        const at = { round, peer: generated.peers[peer]!.name };
+        const at = { round, peer: generated.peers[peer].name };
         return events.metric(runId, 'peer_busy_ratio', load.busySeconds / seconds, at);
       }),
     ]);

@@ -36,7 +36,7 @@ export async function runSteps(
     } catch (error) {
       failure ??= { error };
     }
-    const load = loads[step.peer]!;
+    const load = loads[step.peer];
     load.busySeconds += (nowMs() - startMs) / 1000;
     load.calls++;
     running.delete(step.peer);

@@ -35,7 +35,12 @@ export async function startPmi({ config, log, fail }: StartContext<PmiConfig>): 
     cleanup.defer(() => stopping.abort());
     const directory = await followPeerDirectory(bus, stopping.signal, fail);
     const pool = cleanup.use(createPeerPool({ directory, timing: config, log, nowMs }));
-    const tools = { peer: pool.peer, findAnswer: (text: string) => findAnswer(text), nowMs, wallClockMs };
+    const tools = {
+      peer: (name: string) => pool.peer(name),
+      findAnswer: (text: string) => findAnswer(text),
+      nowMs,
+      wallClockMs,
+    };
     const events = createRunEvents(publisher, wallClockMs);
     const runs = await openRuns(bus);
     const parts = { bus, blobs, publisher, events, runs, tools, log };

@@ -18,7 +18,7 @@ export function buildUpdates(
   const algorithm = toAlgorithm(round, recipe);
   const index = Number(round.round);
   return round.peers.map(({ name, version }, peer) => {
-    const scores = scored.peers[peer]!;
+    const scores = scored.peers[peer];
     const update = buildUpdate(recipe, {
       peer: name,
       ...algorithm,
@@ -26,7 +26,7 @@ export function buildUpdates(
       recentMedians: previous?.peers[peer]?.recentMedians ?? [],
       seed: seedFrom(seed, 'score', index),
     });
-    const weights = new Map(round.items.map((item, i) => [item.promptId, scores.items[i]!]));
+    const weights = new Map(round.items.map((item, i) => [item.promptId, scores.items[i]]));
     const items = update.items.flatMap((item) => {
       const { weight, anchorWeight } = weights.get(item.promptId)!;
       return weight > 0 || anchorWeight > 0

@@ -30,7 +30,7 @@ function checkTask({ round, recipe, seed }: ScoreRoundRequest, directory: PeerDi
   if (incomplete >= 0) {
     throw new ParleyError(
       'REQUEST_INVALID',
-      `round.items[${incomplete}] has ${round.items[incomplete]!.responses.length} responses for ${round.peers.length} peers`,
+      `round.items[${incomplete}] has ${round.items[incomplete].responses.length} responses for ${round.peers.length} peers`,
     );
   }
   const unknown = round.peers.filter(({ name }) => directory.get(name) === undefined).map(({ name }) => name);

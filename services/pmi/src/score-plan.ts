@@ -56,7 +56,7 @@ export function planScores(
   const pmi: WantedPmi[] = [];
   const likelihoods = new Map<string, Wanted>();
   questions.forEach((question, item) => {
-    const aggregate = aggregates[item]!;
+    const aggregate = aggregates[item];
     const target = aggregate.chosen === null ? undefined : question.responses[aggregate.chosen];
     if (target === undefined) return;
     for (const { peer, text } of question.responses) {

@@ -75,7 +75,7 @@ export async function scoreRound(
     };
     return create(PeerScoresSchema, {
       peer: name,
-      items: update.outcomes.map((outcome, item) => toItemScore(measured[item]!, outcome, learns(item))),
+      items: update.outcomes.map((outcome, item) => toItemScore(measured[item], outcome, learns(item))),
       baseline: update.baseline,
       recentMedians: [...update.recentMedians],
     });
