@@ -11,7 +11,7 @@ test('every item is in exactly one batch, and no batch of several exceeds a limi
       fc.integer({ min: 1, max: 9 }),
       fc.integer({ min: 1, max: 200 }),
       (all, items, tokens) => {
-        const batches = planBatches(all, items, tokens);
+        const batches = planBatches(all, { maxItems: items, maxTokens: tokens });
         assert.deepEqual(
           batches.flat().sort((a, b) => a - b),
           all.map((_, i) => i),
@@ -23,6 +23,17 @@ test('every item is in exactly one batch, and no batch of several exceeds a limi
       },
     ),
   );
+});
+
+test('uneven lengths split only where each part is large enough to be worth a pass', () => {
+  const lengths = [...new Array<number>(20).fill(100), ...new Array<number>(20).fill(40)];
+  const parts = planBatches(lengths, { evenLengths: true });
+  assert.deepEqual(
+    parts.map((batch) => batch.length),
+    [20, 20],
+  );
+  assert.equal(planBatches(lengths, {}).length, 1);
+  assert.equal(planBatches(lengths.slice(15, 25), { evenLengths: true }).length, 1);
 });
 
 test('roundUp gives the next multiple', () => {

@@ -45,7 +45,7 @@ export async function generate(
 ): Promise<Completion[]> {
   const completions = new Array<Completion>(items.length);
   const lengths = items.map((item) => item.prompt.length);
-  for (const batch of planBatches(lengths, context.maxBatch, Infinity)) {
+  for (const batch of planBatches(lengths, { maxItems: context.maxBatch })) {
     const rows = batch.map((index) => createRow(index, items[index], settings));
     await runBatch(context, weights, rows, settings, hooks, (row) => {
       completions[row.index] = row.completion();
@@ -95,7 +95,7 @@ async function prefill(
   const mode = samplingMode(config, settings);
   const pass = await runner.pass(`prefill.${mode}`, () => buildPrefill(config, mode));
   const lengths = rows.map((row) => row.prompt.length);
-  for (const part of planBatches(lengths, Infinity, maxBatchTokens)) {
+  for (const part of planBatches(lengths, { maxTokens: maxBatchTokens, evenLengths: true })) {
     checkAbort(signal);
     const batch = sequences.batch(
       part.map((slot) => rows[slot].prompt),

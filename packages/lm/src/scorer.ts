@@ -12,7 +12,6 @@ export interface ScorerContext {
   readonly config: ModelConfig;
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
-  readonly maxBatch: number;
   readonly maxBatchTokens: number;
 }
 
@@ -64,7 +63,10 @@ export async function score(
   const all = items.map(({ prompt, target }) => causalSequence(prompt, target));
   const scores = new Array<Score>(items.length);
   const lengths = all.map((s) => s.input.length);
-  for (const indices of planBatches(lengths, context.maxBatch, context.maxBatchTokens)) {
+  for (const indices of planBatches(lengths, {
+    maxTokens: context.maxBatchTokens,
+    evenLengths: true,
+  })) {
     const batch = indices.map((index) => all[index]);
     const hidden = await hiddenOfTargets(context, weights, batch);
     const logProbs = await tokenLogProbs(

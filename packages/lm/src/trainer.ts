@@ -3,7 +3,7 @@ import type { Tensor } from '@parley/graph';
 import { adamwStep, clipScale, globalNorm } from './adamw.js';
 import type { Moments, OptimizerSettings } from './adamw.js';
 import { planBatches, roundUp } from './batch-plan.js';
-import { parameterNames } from './config-parameters.js';
+import { parameterCount, parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
@@ -42,10 +42,15 @@ export interface Trainer {
 }
 
 /**
- * Rows of the loss are padded to multiples of the first step up to its limit, of the second beyond: a training graph is
- * compiled for each number of rows.
+ * Padded number of rows of the loss. A training graph is compiled for each such number, so there are few of them: coarse
+ * steps where the output matrix is a small part of the model, and at most eight in an octave.
  */
-const rowSteps = { fine: 64, fineUpTo: 1024, coarse: 256 } as const;
+function paddedRows(config: ModelConfig, rows: number): number {
+  const head = config.vocabSize * config.hiddenSize;
+  const share = (parameterCount(config) - head) / head;
+  const step = 64 * Math.min(8, Math.max(1, Math.round(share)));
+  return roundUp(rows, Math.max(step, 2 ** Math.floor(Math.log2(rows)) / 8));
+}
 
 /** A trainer with fresh optimiser state. Memory for gradients and moments is taken at the first step. */
 export function createTrainer(context: TrainerContext): Trainer {
@@ -91,7 +96,7 @@ async function addMicroBatch(
   const { config, runner, sequences, weights } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
   const targets = batch.reduce((count, { target }) => count + target.length, 0);
-  const rows = roundUp(targets, targets <= rowSteps.fineUpTo ? rowSteps.fine : rowSteps.coarse);
+  const rows = paddedRows(config, targets);
   const pass = await runner.pass(`train.${rows}.${anchored}`, () =>
     buildTraining(config, weights.adapters, { rows, anchored }),
   );
@@ -123,8 +128,7 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
   return [plain, anchored].flatMap((group) =>
     planBatches(
       group.map((s) => s.input.length),
-      Infinity,
-      maxTokens,
+      { maxTokens, evenLengths: true },
     ).map((indices) => indices.map((i) => group[i])),
   );
 }
