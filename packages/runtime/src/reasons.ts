@@ -94,7 +94,15 @@ export const REASONS = {
   DIGEST_MISMATCH: reason('DATA_LOSS', 'Content does not have the SHA-256 digest its reference names.'),
   STATE_CORRUPT: reason('DATA_LOSS', 'Committed state on disk cannot be read back.'),
   DISK_FULL: reason('RESOURCE_EXHAUSTED', 'The disk has no room; what was there before is intact.'),
-  VERSION_MISMATCH: reason('FAILED_PRECONDITION', 'An update names a base version the peer is not at.'),
+  VERSION_MISMATCH: reason(
+    'FAILED_PRECONDITION',
+    'The request needs a version that the peer does not serve.',
+  ),
+  VERSION_NOT_KEPT: reason('NOT_FOUND', 'The peer no longer keeps the weights of that version.'),
+  TRAINING_DIVERGED: reason(
+    'FAILED_PRECONDITION',
+    'Loss or gradients stopped being finite; the weights are as before the update.',
+  ),
   DEADLINE_EXCEEDED: reason('DEADLINE_EXCEEDED', 'The work was not done before its deadline.'),
   CANCELLED: reason('CANCELLED', 'The caller gave up the work.'),
   SHUTTING_DOWN: reason('UNAVAILABLE', 'The service is draining; another replica or a restart will answer.'),

@@ -8,7 +8,7 @@ import type { WeightsStore } from './weights-store.js';
 
 /**
  * The change that a restore asks for: earlier weights as a new version, moments and step count cleared. `prepare` throws
- * ParleyError REQUEST_INVALID without an id or a source, BLOB_MISSING (NOT_FOUND) for weights that are no longer kept,
+ * ParleyError REQUEST_INVALID without an id or a source, VERSION_NOT_KEPT for weights that are no longer kept,
  * DIGEST_MISMATCH (DATA_LOSS); the engine refuses weights of another model with TENSOR_INVALID. Nothing changes then.
  */
 export function restoreChange(request: RestoreRequest, store: StateStore, weights: WeightsStore): Change {
@@ -48,13 +48,13 @@ async function readSource(
   }
 }
 
-/** Trainable weights of a version. @throws ParleyError BLOB_MISSING if the peer does not keep it */
+/** Trainable weights of a version. @throws ParleyError VERSION_NOT_KEPT if the peer does not keep it */
 export async function keptWeights(store: StateStore, version: bigint): Promise<Uint8Array> {
   const content = await store.readVersion(Number(version));
   if (content !== undefined) return content;
   const { peer, version: current } = store.head;
   throw new ParleyError(
-    'BLOB_MISSING',
+    'VERSION_NOT_KEPT',
     `Peer ${peer} (now at version ${current}) does not keep version ${version}; name a later one, or weights that were ` +
       'stored with Snapshot (PARLEY_KEEP_VERSIONS says how many are kept)',
     { details: { peer, version: String(version), current: String(current) } },

@@ -256,7 +256,7 @@ test('versions: the reference stays, snapshots and restores bring weights back',
   const gone = await refusal(
     peer.client.restore({ requestId: 'b1', source: { case: 'version', value: 1n } }),
     'NOT_FOUND',
-    'BLOB_MISSING',
+    'VERSION_NOT_KEPT',
   );
   ok(/ant \(now at version 2\) does not keep version 1.*PARLEY_KEEP_VERSIONS/.test(gone), gone);
 

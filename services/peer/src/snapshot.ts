@@ -12,7 +12,7 @@ export interface Snapshots {
   /**
    * Idempotent by request_id, also after a restart: a repetition gets the first answer, whatever was committed since.
    *
-   * @throws ParleyError REQUEST_INVALID, NAME_INVALID, BLOB_MISSING (NOT_FOUND) for a version that is not kept, STATE_CORRUPT, DISK_FULL,
+   * @throws ParleyError REQUEST_INVALID, NAME_INVALID, VERSION_NOT_KEPT, STATE_CORRUPT, DISK_FULL,
    *   BUS_UNAVAILABLE
    */
   take(request: SnapshotRequest): Promise<SnapshotResponse>;

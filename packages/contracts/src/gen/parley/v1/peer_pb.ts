@@ -479,7 +479,7 @@ export type RestoreRequest = Message<"parley.v1.RestoreRequest"> & {
    */
   source: {
     /**
-     * A version that the peer still keeps. NOT_FOUND otherwise.
+     * A version that the peer still keeps. NOT_FOUND, reason VERSION_NOT_KEPT, otherwise.
      *
      * @generated from field: uint64 version = 2;
      */
@@ -542,6 +542,10 @@ export const RestoreResponseSchema: GenMessage<RestoreResponse> = /*@__PURE__*/
  *
  * Errors. Every failure carries google.rpc.ErrorInfo with domain "parley" and a reason listed in docs/errors.md. A
  * caller sets a deadline on every call; when it passes, the peer stops the work.
+ *
+ * Connections. Callers send HTTP/2 keepalive pings every 5 s, also without a call under way, so that a dead peer is
+ * noticed within 10 s. A server must permit pings that frequent. It also serves grpc.health.v1.Health, which answers
+ * within 100 ms while the model is busy.
  *
  * @generated from service parley.v1.PeerService
  */

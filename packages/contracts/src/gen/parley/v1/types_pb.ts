@@ -310,7 +310,7 @@ export const LikelihoodSchema: GenMessage<Likelihood> = /*@__PURE__*/
  */
 export type WeightsReference = Message<"parley.v1.WeightsReference"> & {
   /**
-   * Where they lie: nats://bucket/key or file:///path. A safetensors file.
+   * Where they lie: nats-object://bucket/key or file:///path. A safetensors file.
    *
    * @generated from field: string uri = 1;
    */
@@ -352,8 +352,9 @@ export type TrainingSettings = Message<"parley.v1.TrainingSettings"> & {
   learningRate: number;
 
   /**
-   * "constant" or "linear" (from learning_rate down to learning_rate times final_learning_rate_ratio over the steps of
-   * this one update).
+   * "constant", or "linear": step i (from 0) of the update's n steps runs at
+   * learning_rate * max(final_learning_rate_ratio, 1 - i / n). n = epochs * ceil(items / minibatch_size), where items
+   * without any weight do not count.
    *
    * @generated from field: string schedule = 2;
    */
