@@ -5,12 +5,18 @@ import { createTerminal } from './output/terminal.js';
 import { Interruption, runCli } from './run-cli.js';
 import { parentGone } from './supervisor/parent-gone.js';
 
+/** A signal to the whole process group arrives once from the system and once more from whoever passes it on. */
+const ECHO_MS = 500;
+
 const interrupted = new AbortController();
+let interruptedMs = Infinity;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     const signal = name === 'SIGINT' ? 'SIGINT' : 'SIGTERM';
     // The keeper ends whatever is left of a mesh when this process is gone.
-    if (interrupted.signal.aborted) process.exit(signalExitCode(signal));
+    if (performance.now() - interruptedMs > ECHO_MS) process.exit(signalExitCode(signal));
+    if (interrupted.signal.aborted) return;
+    interruptedMs = performance.now();
     interrupted.abort(new Interruption(signal));
   });
 }

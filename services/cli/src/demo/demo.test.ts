@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { DescribeResponseSchema } from '@parley/contracts';
 import { create } from '@bufbuild/protobuf';
@@ -7,6 +10,8 @@ import { sleep } from '@parley/runtime';
 import type { GradedAnswer, Measurement } from '../measure/measurement.js';
 import { DEMO_SIZE, demoPlan } from './demo-plan.js';
 import { demoResult, renderDemoResult } from './demo-result.js';
+import { stateFolder } from '../mesh/state-folder.js';
+import { forgetOldDemos } from './forget-old-demos.js';
 import { createEngineWatch } from './engine-watch.js';
 
 /** Right on the first `right` of `questions` questions. */
@@ -109,6 +114,21 @@ test('what is measured is never trained on, and trained questions carry no answe
   assert.ok(plan.prompts.every(({ question }) => !measured.has(question)));
   assert.ok(plan.prompts.every((prompt) => Object.keys(prompt).join() === 'promptId,question'));
   assert.ok(DEMO_SIZE.heldOut >= 1000);
+});
+
+test('the meshes of all but the latest demos are removed, their records and other runs kept', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'parley-demo-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const state = stateFolder(folder);
+  await forgetOldDemos(state);
+  for (const run of ['demo-1', 'demo-2', 'demo-3', 'run-0']) {
+    await mkdir(join(state.run(run), 'mesh'), { recursive: true });
+    await writeFile(join(state.run(run), 'record.json'), '{}');
+  }
+  await forgetOldDemos(state);
+  const left = async (run: string) => (await readdir(state.run(run))).join();
+  assert.equal(await left('demo-1'), 'record.json');
+  for (const run of ['demo-2', 'demo-3', 'run-0']) assert.equal(await left(run), 'mesh,record.json');
 });
 
 test('time in which no engine works is told apart from time in which one does', async () => {

@@ -21,6 +21,7 @@ import { createRunRecord, writeRunRecord } from '../runs/run-record.js';
 import { newRunId } from '../runs/submit-run.js';
 import type { DemoPlan } from './demo-plan.js';
 import { demoResult } from './demo-result.js';
+import { forgetOldDemos } from './forget-old-demos.js';
 import type { DemoResult } from './demo-result.js';
 import { createEngineWatch } from './engine-watch.js';
 import type { PhaseTiming } from './engine-watch.js';
@@ -57,7 +58,9 @@ export async function runDemo(cli: Cli, options: DemoOptions): Promise<FinishedD
   const { terminal, signal } = cli;
   const startTime = cli.now();
   const runId = newRunId('demo', startTime, cli.random);
-  const folder = stateFolder(options.state).run(runId);
+  const state = stateFolder(options.state);
+  await forgetOldDemos(state);
+  const folder = state.run(runId);
   await using engines = createEngineWatch();
 
   engines.enter('start services');

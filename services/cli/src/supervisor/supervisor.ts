@@ -36,7 +36,7 @@ export interface Supervisor extends AsyncDisposable {
 
 const DEFAULT_TIMINGS: SupervisorTimings = {
   readyDeadlineMs: 60_000,
-  pollMs: 100,
+  pollMs: 50,
   graceMs: 20_000,
   restartBaseMs: 500,
   restartMaxMs: 10_000,
