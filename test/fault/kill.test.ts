@@ -6,8 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import { RunState } from '@parley/contracts';
 import { createRandom } from '@parley/pst';
 import { sleep } from '@parley/runtime';
-import { startTestMesh, withLogs } from '../support/mesh.js';
-import type { TestMesh } from '../support/mesh.js';
+import { startProcessMesh, withLogs } from '../support/process-mesh.js';
+import type { ProcessMesh } from '../support/process-mesh.js';
 import { audit, readOutcome } from '../support/outcome.js';
 import type { RunOutcome } from '../support/outcome.js';
 import { startRun, untilEnded } from '../support/run.js';
@@ -21,7 +21,7 @@ const RUN = 'fault';
 const ROUNDS = 3;
 
 /** Waits for a moment of the run; the service is killed when it has come. */
-type Moment = (mesh: TestMesh, seen: Sightings) => Promise<void>;
+type Moment = (mesh: ProcessMesh, seen: Sightings) => Promise<void>;
 
 const published =
   (subject: string): Moment =>
@@ -148,16 +148,16 @@ describe(
   },
 );
 
-function begin(mesh: TestMesh): Promise<void> {
+function begin(mesh: ProcessMesh): Promise<void> {
   return startRun(mesh, { runId: RUN, rounds: ROUNDS });
 }
 
 /** Takes a mesh of its own through the run, which `drive` begins and disturbs, and reads what became of it. */
 async function disturbed(
   models: SmallModel[],
-  drive: (mesh: TestMesh) => Promise<void>,
+  drive: (mesh: ProcessMesh) => Promise<void>,
 ): Promise<RunOutcome> {
-  await using mesh = await startTestMesh({ peers: models });
+  await using mesh = await startProcessMesh({ peers: models });
   return await withLogs(mesh, async () => {
     await drive(mesh);
     const run = await untilEnded(mesh, RUN, 120_000);

@@ -10,7 +10,7 @@ import {
 } from '@parley/contracts';
 import type { UpdateRejected, VersionCommitted } from '@parley/contracts';
 import { sha256 } from '@parley/runtime';
-import type { TestMesh } from './mesh.js';
+import type { ProcessMesh } from './process-mesh.js';
 
 /** What a run left behind, without the times: the same for two runs that did the same. */
 export interface RunOutcome {
@@ -31,7 +31,7 @@ export interface PeerOutcome {
 }
 
 /** Reads all of a run from the streams and the peers. */
-export async function readOutcome(mesh: TestMesh, runId: string): Promise<RunOutcome> {
+export async function readOutcome(mesh: ProcessMesh, runId: string): Promise<RunOutcome> {
   const results = {
     ...(await digests(mesh, STREAMS.rounds, RoundGeneratedSchema, filters.generated(runId))),
     ...(await digests(mesh, STREAMS.rounds, RoundScoredSchema, filters.scored(runId))),
@@ -57,13 +57,13 @@ export async function readOutcome(mesh: TestMesh, runId: string): Promise<RunOut
 }
 
 /** All versions that a peer published, in stream order. */
-export async function readVersions(mesh: TestMesh, peer: string): Promise<VersionCommitted[]> {
+export async function readVersions(mesh: ProcessMesh, peer: string): Promise<VersionCommitted[]> {
   const found = await readAll(mesh, STREAMS.versions, VersionCommittedSchema, filters.versions(peer));
   return found.map(({ message }) => message);
 }
 
 /** The updates of a run that were refused for good. */
-export async function readRejections(mesh: TestMesh, runId: string): Promise<UpdateRejected[]> {
+export async function readRejections(mesh: ProcessMesh, runId: string): Promise<UpdateRejected[]> {
   const filter = subjects.event(runId, 'rejected');
   const found = await readAll(mesh, STREAMS.events, UpdateRejectedSchema, filter);
   return found.map(({ message }) => message);
@@ -71,7 +71,7 @@ export async function readRejections(mesh: TestMesh, runId: string): Promise<Upd
 
 /** All messages of a stream that match, in stream order. */
 export async function readAll<S extends DescMessage>(
-  mesh: Pick<TestMesh, 'bus' | 'blobs'>,
+  mesh: Pick<ProcessMesh, 'bus' | 'blobs'>,
   stream: string,
   schema: S,
   filter: string,
@@ -90,7 +90,7 @@ export async function readAll<S extends DescMessage>(
 
 /** Digests by subject. */
 async function digests(
-  mesh: TestMesh,
+  mesh: ProcessMesh,
   stream: string,
   schema: DescMessage,
   filter: string,

@@ -4,8 +4,8 @@ import { RecipeSchema, RunState } from '@parley/contracts';
 import type { Run } from '@parley/contracts';
 import { resolveRecipe } from '@parley/pst';
 import type { Recipe, RecipeOverride } from '@parley/pst';
-import { isAway } from './mesh.js';
-import type { TestMesh } from './mesh.js';
+import { isAway } from './process-mesh.js';
+import type { ProcessMesh } from './process-mesh.js';
 import { smallQuestions } from './small-models.js';
 import { until } from './until.js';
 
@@ -50,7 +50,7 @@ export function smallRecipe(promptsPerRound = PROMPTS_PER_ROUND, override: Recip
 }
 
 /** Creates a run on all peers of a mesh and gives it all its questions. */
-export async function startRun(mesh: TestMesh, test: TestRun): Promise<void> {
+export async function startRun(mesh: ProcessMesh, test: TestRun): Promise<void> {
   const { runId, rounds, promptsPerRound = PROMPTS_PER_ROUND, seed = 7n } = test;
   const recipe = smallRecipe(promptsPerRound, test.recipe);
   await mesh.coordinator.createRun({
@@ -67,7 +67,7 @@ export async function startRun(mesh: TestMesh, test: TestRun): Promise<void> {
 }
 
 /** The run once it has ended. Waits through any service being away. */
-export async function untilEnded(mesh: TestMesh, runId: string, deadlineMs: number): Promise<Run> {
+export async function untilEnded(mesh: ProcessMesh, runId: string, deadlineMs: number): Promise<Run> {
   let last: Run | undefined;
   await until(
     `the end of run ${runId}`,

@@ -99,7 +99,7 @@ function encoderOf(folder: string, config: ModelConfig): (random: Random) => Tra
   const files = readTokenizerFiles(folder);
   const tokenizer = createTokenizer(files, config);
   const template = createPromptTemplate(files.tokenizerConfig);
-  const end = tokenizer.eosTokenIds[0]!;
+  const end = tokenizer.eosTokenIds[0];
   return (random) => {
     const { question, answer } = problem(random);
     const answers = Array.from({ length: random.integer(0, 2) }, (_, speaker) => ({

@@ -12,7 +12,7 @@ import type { Client } from '@parley/runtime';
 import { until } from './until.js';
 
 /** How a mesh for tests is set up. */
-export interface TestMeshOptions {
+export interface ProcessMeshOptions {
   peers: readonly LocalPeer[];
   /** Milliseconds after which a coordinator's lease is free again; short, so that a kill costs little. */
   leaseTtlMs?: number;
@@ -21,7 +21,7 @@ export interface TestMeshOptions {
 }
 
 /** nats-server, coordinator, pmi and peers, each a process of its own, as `parley up` runs them. */
-export interface TestMesh extends AsyncDisposable {
+export interface ProcessMesh extends AsyncDisposable {
   /** Everything it keeps on disk. Gone after disposal. */
   readonly folder: string;
   readonly local: LocalMesh;
@@ -49,7 +49,7 @@ const LOG_COLUMNS = 300;
  * Starts a mesh in a temporary folder: the services' own programs under the command line's own supervisor, which
  * leaves no process behind even if this one is killed.
  */
-export async function startTestMesh(options: TestMeshOptions): Promise<TestMesh> {
+export async function startProcessMesh(options: ProcessMeshOptions): Promise<ProcessMesh> {
   const { peers, leaseTtlMs = 1500, restartAfterMs = 100 } = options;
   const folder = await mkdtemp(join(tmpdir(), 'parley-mesh-'));
   await prepareStreams(join(folder, 'nats'), leaseTtlMs);
@@ -114,7 +114,7 @@ export async function startTestMesh(options: TestMeshOptions): Promise<TestMesh>
 }
 
 /** Runs a part of a test; if it fails, the error ends with the logs of the mesh. */
-export async function withLogs<T>(mesh: TestMesh, part: () => Promise<T>): Promise<T> {
+export async function withLogs<T>(mesh: ProcessMesh, part: () => Promise<T>): Promise<T> {
   try {
     return await part();
   } catch (error) {
