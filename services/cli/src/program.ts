@@ -32,7 +32,7 @@ Exit codes:
   2    the command line, a file, or a recipe is wrong
   3    something needed is missing or does not answer
   4    it took longer than its deadline
-  130  interrupted (143: terminated)`;
+  130  interrupted (143: terminated); for \`up\`, which has no other end, that is 0`;
 
 /** The `parley` command line. Errors are thrown: commander's own as CommanderError. */
 export function createProgram(cli: Cli, version: string): Command {

@@ -10,7 +10,7 @@ import { sleep } from '@parley/runtime';
 import type { GradedAnswer, Measurement } from '../measure/measurement.js';
 import { DEMO_SIZE, demoPlan } from './demo-plan.js';
 import { demoResult, renderDemoResult } from './demo-result.js';
-import { stateFolder } from '../mesh/state-folder.js';
+import { stateFolder, writeMeshFile } from '../mesh/state-folder.js';
 import { forgetOldDemos } from './forget-old-demos.js';
 import { createEngineWatch } from './engine-watch.js';
 
@@ -121,14 +121,18 @@ test('the meshes of all but the latest demos are removed, their records and othe
   t.after(() => rm(folder, { recursive: true, force: true }));
   const state = stateFolder(folder);
   await forgetOldDemos(state);
-  for (const run of ['demo-1', 'demo-2', 'demo-3', 'run-0']) {
+  for (const run of ['demo-1', 'demo-2', 'demo-3', 'run-0', 'demo-0']) {
     await mkdir(join(state.run(run), 'mesh'), { recursive: true });
     await writeFile(join(state.run(run), 'record.json'), '{}');
   }
+  // The oldest is still at work.
+  const working = stateFolder(join(state.run('demo-0'), 'mesh'));
+  await writeMeshFile(working, { pid: process.pid, startTime: '', peers: {} });
   await forgetOldDemos(state);
   const left = async (run: string) => (await readdir(state.run(run))).join();
   assert.equal(await left('demo-1'), 'record.json');
-  for (const run of ['demo-2', 'demo-3', 'run-0']) assert.equal(await left(run), 'mesh,record.json');
+  for (const run of ['demo-2', 'demo-3', 'run-0', 'demo-0'])
+    assert.equal(await left(run), 'mesh,record.json');
 });
 
 test('time in which no engine works is told apart from time in which one does', async () => {
