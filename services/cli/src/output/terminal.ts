@@ -51,6 +51,10 @@ export interface TerminalOptions {
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
 const WORTH_A_LINE_MS = 2000;
+/** Some terminals say that they have no columns at all. */
+const DEFAULT_COLUMNS = 80;
+/** Sooner than this a guess of the time left says nothing. */
+const GUESS_MS = 1000;
 const ERASE_LINE = '\r\u001b[2K';
 
 /** A terminal over a stream. */
@@ -64,7 +68,7 @@ export function createTerminal({
 
   const draw = (text: string) => {
     if (quiet || !live) return;
-    const fitted = text === '' ? '' : fit(text, sink.columns ?? 80);
+    const fitted = text === '' ? '' : fit(text, sink.columns || DEFAULT_COLUMNS);
     if (shown !== '' || fitted !== '') sink.write(`${shown === '' ? '' : ERASE_LINE}${fitted}`);
     shown = fitted;
   };
@@ -132,7 +136,7 @@ function createMeter({ label, total, unit, now }: MeterOptions) {
   const rate = () => steps / Math.max(elapsedMs() / 1000, 1e-9);
   const rateText = () => `${rate() >= 10 ? Math.round(rate()) : rate().toFixed(1)} ${unit}/s`;
   const left = () => {
-    if (total === undefined || steps === 0) return '';
+    if (total === undefined || steps === 0 || elapsedMs() < GUESS_MS) return '';
     return `, ${duration((total - steps) / rate())} left`;
   };
   const numbers = () => {
