@@ -8,6 +8,8 @@ export interface PeerDirectory {
   get(name: string): PeerAnnouncement | undefined;
   /** By name. */
   list(): PeerAnnouncement[];
+  /** Reads all announcements now, so that one made just before is known. */
+  refresh(): Promise<void>;
 }
 
 /**
@@ -21,7 +23,11 @@ export async function followPeerDirectory(
   fail: (error: unknown) => void,
 ): Promise<PeerDirectory> {
   const table = await openKv(bus, BUCKETS.peers, PeerAnnouncementSchema);
-  const found = new Map((await table.list()).map(({ key, value }) => [key, value]));
+  const found = new Map<string, PeerAnnouncement>();
+  const refresh = async (): Promise<void> => {
+    for (const { key, value } of await table.list()) found.set(key, value);
+  };
+  await refresh();
   const follow = async (): Promise<void> => {
     for await (const { key, value } of table.watch('>', signal)) {
       if (value === undefined) found.delete(key);
@@ -32,6 +38,7 @@ export async function followPeerDirectory(
     if (!signal.aborted) fail(error);
   });
   return {
+    refresh,
     get: (name) => found.get(name),
     list: () => [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
   };

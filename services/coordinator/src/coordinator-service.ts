@@ -39,6 +39,7 @@ export function createCoordinatorService(
   return {
     createRun: async (request) => {
       const spec = checkRunRequest(request);
+      await directory.refresh();
       checkAnnounced(spec.peers, directory);
       return { run: await complete(await store.create(newRun(request.requestId, spec, wallClockMs()))) };
     },
@@ -67,6 +68,7 @@ export function createCoordinatorService(
     resumeRun: async ({ runId }) => ({ run: await change(checkRunId(runId), 'resume') }),
     stopRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'stop', reason) }),
     listPeers: async () => {
+      await directory.refresh();
       const peers = directory.list().map(async (announcement) => {
         const description = await describe(pool, announcement.name);
         const runId = await store.runOf(announcement.name);

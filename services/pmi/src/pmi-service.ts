@@ -17,6 +17,7 @@ export interface PmiServiceParts {
 export function createPmiService({ directory, tools }: PmiServiceParts): ServiceImpl<typeof PmiService> {
   return {
     scoreRound: async (request, { signal }) => {
+      await directory.refresh();
       const task = checkTask(request, directory);
       const scored = await scoreRound(task, tools, signal);
       return { scored, updates: buildUpdates(task, scored) };
