@@ -61,11 +61,15 @@ test('up keeps a mesh up for other commands, heals it, and Ctrl-C stops it in or
   assert.equal(second.code, 2);
   assert.match(second.stderr, /A mesh is up already in/);
 
+  const unknown = await parley(['run', '--questions', 'q.txt', '--peer', 'ant', '--peer', 'cat'], cwd);
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /No peer "cat" has announced itself to the mesh; known: ant, bee/);
+
   const detached = await parley(['run', '--questions', 'q.txt', '--detach', ...RECIPE], cwd);
   assert.equal(detached.code, 0, detached.stderr);
   const watched = await parley(['watch', detached.stdout.trim()], cwd);
   assert.equal(watched.code, 0, watched.stderr);
-  assert.match(watched.stdout, / completed\n$/);
+  assert.match(watched.stdout, / completed \(1 round, 2 of 2 updates applied\)\n$/);
 
   const [pid = 0] = pidsIn(
     up

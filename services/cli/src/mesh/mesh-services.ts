@@ -32,6 +32,9 @@ export interface PeerTuning {
 /** Stopping goes from those that make work to those that hold it. */
 const STOP_RANK = { coordinator: 3, pmi: 2, peer: 1, nats: 0 } as const;
 
+/** A large checkpoint takes minutes to load from a slow disk. */
+const PEER_READY_MS = 600_000;
+
 /** nats-server by its configuration file. */
 export function natsService(
   context: MeshServiceContext,
@@ -63,6 +66,7 @@ export function peerService(
     name: peer.name,
     port,
     stopRank: STOP_RANK.peer,
+    readyDeadlineMs: PEER_READY_MS,
     settings: {
       PARLEY_PEER_NAME: peer.name,
       PARLEY_MODEL: peer.folder,
@@ -95,11 +99,12 @@ interface NodeServiceOptions {
   name: string;
   port: number;
   stopRank: number;
+  readyDeadlineMs?: number;
   settings?: Readonly<Record<string, string>>;
 }
 
 function nodeService(context: MeshServiceContext, options: NodeServiceOptions): ServiceSpec {
-  const { program, name, port, stopRank, settings = {} } = options;
+  const { program, name, port, stopRank, readyDeadlineMs, settings = {} } = options;
   const address = `${LOOPBACK}:${port}`;
   return {
     name,
@@ -114,6 +119,7 @@ function nodeService(context: MeshServiceContext, options: NodeServiceOptions): 
     logFile: context.state.log(name),
     address,
     stopRank,
+    ...(readyDeadlineMs !== undefined && { readyDeadlineMs }),
     isReady: () => isServing(address),
   };
 }

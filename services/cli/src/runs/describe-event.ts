@@ -1,4 +1,4 @@
-import type { RoundSummary, VersionCommitted } from '@parley/contracts';
+import type { RoundSummary, Run, VersionCommitted } from '@parley/contracts';
 import { duration, percent, plural } from '../output/format.js';
 import { stateName } from './follow-run.js';
 import type { RunEvent } from './follow-run.js';
@@ -7,7 +7,7 @@ import type { RunEvent } from './follow-run.js';
 export function describeEvent(event: RunEvent): string {
   switch (event.case) {
     case 'run':
-      return `run ${event.value.runId} ${stateName(event.value.state)}${suffix(event.value.stateReason)}`;
+      return describeRun(event.value);
     case 'roundGenerated':
       return describeAnswers(event.value);
     case 'roundScored':
@@ -27,6 +27,13 @@ export function describeEvent(event: RunEvent): string {
     case undefined:
       return 'an event that this version of parley does not know';
   }
+}
+
+function describeRun({ runId, state, stateReason, progress }: Run): string {
+  const head = `run ${runId} ${stateName(state)}${suffix(stateReason)}`;
+  if (!progress || progress.roundsGenerated === 0n) return head;
+  const { roundsGenerated, updatesApplied, updatesPublished } = progress;
+  return `${head} (${plural(roundsGenerated, 'round')}, ${updatesApplied} of ${updatesPublished} updates applied)`;
 }
 
 function describeAnswers({ round, items, accepted, agreement, missingPeers, seconds }: RoundSummary): string {

@@ -16,6 +16,8 @@ export interface ServiceSpec {
   address: string;
   /** Whether it answers now. A rejection counts as not yet. */
   isReady(signal: AbortSignal): Promise<boolean>;
+  /** How long it may take to answer; the supervisor's own limit unless given. */
+  readyDeadlineMs?: number;
   /** Services of a higher rank are stopped first; those of one rank together. */
   stopRank: number;
 }
@@ -104,7 +106,8 @@ export function superviseService(spec: ServiceSpec, context: SupervisedContext):
     enter('starting');
     let ended: ExitStatus | undefined;
     void started.exited.then((exit) => (ended = exit));
-    const deadline = now() + timings.readyDeadlineMs;
+    const limitMs = spec.readyDeadlineMs ?? timings.readyDeadlineMs;
+    const deadline = now() + limitMs;
     while (now() < deadline) {
       if (ended) return `it ended with ${describeExit(ended)}`;
       if (await answers(signal)) {
@@ -114,7 +117,7 @@ export function superviseService(spec: ServiceSpec, context: SupervisedContext):
       await Promise.race([sleep(timings.pollMs, signal), started.exited]);
     }
     await started.stop(timings.graceMs);
-    return `it did not answer within ${Math.round(timings.readyDeadlineMs / 1000)} s`;
+    return `it did not answer within ${Math.round(limitMs / 1000)} s`;
   }
 
   async function answers(signal: AbortSignal): Promise<boolean> {
