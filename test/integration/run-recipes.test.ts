@@ -127,17 +127,18 @@ describe('recipes', () => {
 
   it('stale: generation runs one round ahead, and never further', async () => {
     await using mesh = await startTestMesh();
-    await complete(mesh, testRecipe({ rounds: { maxStaleness: 1 } }), 40, { latencyMs: 3 });
+    await mesh.startPmi();
+    const peers = await complete(mesh, testRecipe({ rounds: { maxStaleness: 1 } }), 40, { latencyMs: 3 });
     const rounds = await generated(mesh);
     assert.equal(rounds.length, 5);
-    for (const round of rounds) {
-      for (const { version } of round.peers) {
-        const staleness = Number(round.round) - Number(version);
-        assert.ok(
-          staleness >= 0 && staleness <= 1,
-          `round ${round.round} was answered by version ${version}`,
-        );
-      }
+    const staleness = rounds.flatMap((round) =>
+      round.peers.map((peer) => Number(round.round - peer.version!)),
+    );
+    assert.ok(staleness.every((lag) => lag === 0 || lag === 1));
+    assert.ok(staleness.includes(1), 'generation did run ahead');
+    for (const peer of peers) {
+      const inOrder = rounds.map(({ round }) => `r1/${round}/${peer.name}`);
+      assert.deepEqual(peer.applied, inOrder, 'two scorers keep the updates of a run in order');
     }
   });
 
@@ -146,7 +147,7 @@ describe('recipes', () => {
     await complete(mesh, testRecipe(), 8, { latencyMs: 5 });
     const metrics = await mesh.read(STREAMS.events, MetricSchema, 'parley.events.r1.metric');
     const of = (name: string) => metrics.filter((metric) => metric.name === name);
-    assert.ok(of('round_generate_seconds')[0].value >= 0.12);
+    assert.ok(of('round_generate_seconds')[0].value >= 0.06);
     assert.equal(of('peer_busy_ratio').length, 3);
     assert.ok(of('peer_busy_ratio').every(({ value }) => value > 0.2 && value <= 1.01));
     assert.equal(of('round_score_seconds').length, 1);

@@ -26,6 +26,7 @@ import type { TestMesh } from '../support/test-mesh.js';
 
 const generated = (mesh: TestMesh) =>
   mesh.read(STREAMS.rounds, RoundGeneratedSchema, 'parley.rounds.generated.r1.*');
+const scores = (mesh: TestMesh) => mesh.read(STREAMS.rounds, RoundScoredSchema, 'parley.rounds.scored.r1.*');
 const availability = (mesh: TestMesh) =>
   mesh.read(STREAMS.events, PeerAvailabilitySchema, 'parley.events.r1.peer');
 
@@ -203,6 +204,49 @@ describe('a run that is disturbed', () => {
         [false, undefined],
       ],
     );
+  });
+
+  it('waits for a peer that is lost while scoring, and names it', async () => {
+    await using mesh = await startTestMesh();
+    const [, bee] = await startTrio(mesh);
+    const client = mesh.client(await mesh.startCoordinator());
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(8), close: true });
+    await until(5000, 'a round', async () => (await generated(mesh)).length === 1);
+    await bee.kill();
+    await mesh.startPmi();
+    await until(5000, 'bee to be named', async () =>
+      (await availability(mesh)).some(
+        ({ peer, available, phase }) => peer === 'bee' && !available && phase === 'score',
+      ),
+    );
+    assert.equal((await scores(mesh)).length, 0);
+    await mesh.startPeer({ name: 'bee', skills: SKILLS['bee'] });
+    assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
+    const [scored] = await scores(mesh);
+    assert.ok(scored.peers[1].items.every((item) => item.normalizedPmi !== undefined));
+  });
+
+  it('leaves out what a lost peer would have to score where a quorum allows it', async () => {
+    await using mesh = await startTestMesh();
+    const [, bee] = await startTrio(mesh);
+    const client = mesh.client(await mesh.startCoordinator());
+    await client.createRun({ requestId: 'r1', spec: testSpec(testRecipe({ rounds: { quorum: 2 } })) });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(8), close: true });
+    await until(5000, 'a round', async () => (await generated(mesh)).length === 1);
+    await bee.kill();
+    await mesh.startPmi();
+    const [scored] = await until(5000, 'scores', async () => {
+      const found = await scores(mesh);
+      return found.length > 0 && found;
+    });
+    const [ant, lost] = scored.peers;
+    assert.ok(ant.items.every((item) => item.normalizedPmi !== undefined && item.weight > 0));
+    assert.ok(lost.items.every((item) => item.normalizedPmi === undefined && item.weight === 0));
+    await mesh.startPeer({ name: 'bee', skills: SKILLS['bee'] });
+    assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
+    const [update] = await mesh.read(STREAMS.updates, WeightedUpdateSchema, 'parley.updates.bee.r1.*');
+    assert.equal(update.items.length, 0);
   });
 
   it('fails with a reason if a peer has forgotten what it committed', async () => {
