@@ -165,6 +165,26 @@ describe('a run that is disturbed', () => {
     assert.deepEqual(answersOf(await generated(mesh)), (await undisturbed()).rounds);
   });
 
+  it('names a peer that hangs, gives its calls up, and asks again when it answers', async () => {
+    await using mesh = await startTestMesh();
+    let hanging = false;
+    const [, bee] = await startTrio(mesh, { latencyMs: 10, hangs: () => hanging });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(16), close: true });
+    await until(5000, 'bee to be asked', async () => bee.asked.length > 0);
+    hanging = true;
+    const events = await until(5000, 'all three to be named', async () => {
+      const found = await availability(mesh);
+      return found.length === 3 && found;
+    });
+    assert.ok(events.every(({ available, cause }) => !available && cause!.reason === 'DEADLINE_EXCEEDED'));
+    hanging = false;
+    assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
+    assert.deepEqual(answersOf(await generated(mesh)), (await undisturbed()).rounds);
+  });
+
   it('completes rounds without a lost peer where a quorum allows it, and lets it catch up', async () => {
     await using mesh = await startTestMesh();
     const [, , cat] = await startTrio(mesh, { latencyMs: 5 });

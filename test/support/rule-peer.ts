@@ -62,6 +62,8 @@ export interface RulePeerOptions {
   entropy?: (version: number) => number;
   /** What every Score call fails with, while this returns an error. */
   failScore?: () => ParleyError | undefined;
+  /** It takes calls and answers none, while this says so. */
+  hangs?: () => boolean;
   port?: number;
   log?: Log;
 }
@@ -170,25 +172,33 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
       return { committed: await announce(version, cause, items.length), alreadyApplied: known !== undefined };
     });
 
+  const describe = () => ({
+    name,
+    architecture: 'Rules',
+    parameters: 3n,
+    trainableParameters: 3n,
+    trainingMethod: 'full',
+    contextTokens: 4096,
+    vocabularySize: 64,
+    device: 'cpu',
+    version: BigInt(current()),
+    weightsSha256: sha256(weightsAt(current())),
+    baseSha256: sha256(weightsAt(0)),
+    updatesApplied: BigInt(state.ledger.length),
+    activity: 'idle',
+    utilization: 0,
+  });
+  const unhung = async (signal: AbortSignal) => {
+    while (options.hangs?.()) await sleep(20, signal);
+  };
   const service: ServiceImpl<typeof PeerService> = {
-    describe: async () => ({
-      name,
-      architecture: 'Rules',
-      parameters: 3n,
-      trainableParameters: 3n,
-      trainingMethod: 'full',
-      contextTokens: 4096,
-      vocabularySize: 64,
-      device: 'cpu',
-      version: BigInt(current()),
-      weightsSha256: sha256(weightsAt(current())),
-      baseSha256: sha256(weightsAt(0)),
-      updatesApplied: BigInt(state.ledger.length),
-      activity: 'idle',
-      utilization: 0,
-    }),
+    describe: async (_request, { signal }) => {
+      await unhung(signal);
+      return describe();
+    },
     async *generate({ requestId, items, sampling, version: wanted }, { signal }) {
       asked.push(requestId);
+      await unhung(signal);
       const release = await engine.lock();
       try {
         const version = requireVersion(wanted);

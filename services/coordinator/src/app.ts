@@ -8,6 +8,7 @@ import {
   STREAMS,
   subjects,
 } from '@parley/bus';
+import type { BusOptions } from '@parley/bus';
 import { CoordinatorService, RoundGeneratedSchema } from '@parley/contracts';
 import type { Run } from '@parley/contracts';
 import { extractAnswer } from '@parley/evaluation';
@@ -45,7 +46,9 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
   const wallClockMs = () => Date.now();
   const nowMs = () => performance.now();
   try {
-    const bus = cleanup.use(await connectBus({ servers: config.natsUrl, name: 'coordinator', log }));
+    const bus = cleanup.use(
+      await connectBus({ ...natsAuth(config), servers: config.natsUrl, name: 'coordinator', log }),
+    );
     await ensureTopology(bus, { leaseTtlMs: config.leaseMs });
     const blobs = natsBlobs(bus);
     const publisher = createPublisher(bus, { source: 'parley/coordinator', blobs });
@@ -120,4 +123,8 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
     await cleanup.close();
     throw error;
   }
+}
+
+function natsAuth({ natsCredentialsFile: credsFile }: CoordinatorConfig): Pick<BusOptions, 'auth'> {
+  return credsFile === undefined ? {} : { auth: { kind: 'creds', credsFile } };
 }

@@ -14,6 +14,9 @@ export const COORDINATOR_FIELDS = {
     description: 'address of nats-server',
     fallback: 'nats://127.0.0.1:4222',
   }),
+  natsCredentialsFile: field.optional(
+    field.path('PARLEY_NATS_CREDENTIALS_FILE', { description: 'NATS credentials (.creds)' }),
+  ),
   callDeadlineMs: field.durationMs('PARLEY_GENERATE_DEADLINE', {
     description:
       'longest one Generate, Score or Restore call to a peer may take; what is missing then is asked again',

@@ -9,6 +9,8 @@ export interface AppliedUpdates {
   applied: number;
   /** Highest round whose update is applied or refused for good; -1 for none. */
   settledRound: number;
+  /** Updates refused for good: their ids, with the reason. */
+  refused: readonly string[];
 }
 
 /** The version a peer committed last. */
@@ -35,13 +37,19 @@ export interface PeerProgressLog {
   notify(): void;
 }
 
+interface Entry extends AppliedUpdates {
+  refused: string[];
+}
+
+const nothing = (): Entry => ({ firstVersion: undefined, applied: 0, settledRound: -1, refused: [] });
+
 export function createPeerProgressLog(): PeerProgressLog {
   const latest = new Map<string, CommittedVersion>();
-  const runs = new Map<string, AppliedUpdates>();
+  const runs = new Map<string, Entry>();
   const changes = createChanges();
-  const entry = (runId: string, peer: string): AppliedUpdates => {
+  const entry = (runId: string, peer: string): Entry => {
     const key = `${runId}/${peer}`;
-    const found = runs.get(key) ?? { firstVersion: undefined, applied: 0, settledRound: -1 };
+    const found = runs.get(key) ?? nothing();
     runs.set(key, found);
     return found;
   };
@@ -58,15 +66,17 @@ export function createPeerProgressLog(): PeerProgressLog {
       }
       changes.notify();
     },
-    rejected({ runId, peer, updateId }) {
+    rejected({ runId, peer, updateId, cause }) {
       const round = Number(updateId.split('/')[1]);
       const progress = entry(runId, peer);
+      const refusal = `${updateId} (${cause?.reason ?? 'no reason given'})`;
+      // The event may come twice: it is recorded before the update is taken off the stream.
+      if (!progress.refused.includes(refusal)) progress.refused.push(refusal);
       if (Number.isSafeInteger(round)) progress.settledRound = Math.max(progress.settledRound, round);
       changes.notify();
     },
     latest: (peer) => latest.get(peer),
-    of: (runId, peer) =>
-      runs.get(`${runId}/${peer}`) ?? { firstVersion: undefined, applied: 0, settledRound: -1 },
+    of: (runId, peer) => runs.get(`${runId}/${peer}`) ?? nothing(),
     until: (holds, signal) => changes.until(holds, signal),
     notify: () => changes.notify(),
   };

@@ -29,6 +29,9 @@ export interface RunLoopParts {
   log: Log;
 }
 
+/** Refused updates that a completed run's reason names. */
+const NAMED_REFUSALS = 5;
+
 /**
  * Drives one run until it ends, round after round from where the last durable one stopped. Everything it knows it reads
  * from the streams, so that it may be broken off anywhere and begun again, here or elsewhere. A pause or stop takes
@@ -63,7 +66,7 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
     const questions = await view.whileRunning(signal, prepare);
     if (questions === undefined) continue;
     if (questions.length === 0) {
-      await view.setState(RunState.COMPLETED, '');
+      await view.setState(RunState.COMPLETED, refusals(parts));
       log.info({ rounds: round }, 'run completed');
       return;
     }
@@ -99,6 +102,14 @@ async function applied(
     );
   };
   await progress.until(enough, signal);
+}
+
+/** What a run that is over did not teach its peers; empty if it taught them everything. */
+function refusals({ runId, peers, progress }: RunLoopParts): string {
+  const refused = peers.flatMap(({ name }) => progress.of(runId, name).refused);
+  if (refused.length === 0) return '';
+  const more = refused.length > NAMED_REFUSALS ? `, and ${refused.length - NAMED_REFUSALS} more` : '';
+  return `updates that their peers refused were not applied: ${refused.slice(0, NAMED_REFUSALS).join(', ')}${more}`;
 }
 
 /** One round, or `undefined` if a peer's weights changed under it and it must be begun again. */

@@ -1,4 +1,5 @@
 import { connectBus, createPublisher, ensureTopology, natsBlobs } from '@parley/bus';
+import type { BusOptions } from '@parley/bus';
 import { PmiService } from '@parley/contracts';
 import { findAnswer } from '@parley/evaluation';
 import {
@@ -28,7 +29,9 @@ export async function startPmi({ config, log, fail }: StartContext<PmiConfig>): 
   const wallClockMs = () => Date.now();
   const nowMs = () => performance.now();
   try {
-    const bus = cleanup.use(await connectBus({ servers: config.natsUrl, name: 'pmi', log }));
+    const bus = cleanup.use(
+      await connectBus({ ...natsAuth(config), servers: config.natsUrl, name: 'pmi', log }),
+    );
     await ensureTopology(bus);
     const blobs = natsBlobs(bus);
     const publisher = createPublisher(bus, { source: 'parley/pmi', blobs });
@@ -63,4 +66,8 @@ export async function startPmi({ config, log, fail }: StartContext<PmiConfig>): 
     await cleanup.close();
     throw error;
   }
+}
+
+function natsAuth({ natsCredentialsFile: credsFile }: PmiConfig): Pick<BusOptions, 'auth'> {
+  return credsFile === undefined ? {} : { auth: { kind: 'creds', credsFile } };
 }

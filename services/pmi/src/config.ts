@@ -14,6 +14,9 @@ export const PMI_FIELDS = {
     description: 'address of nats-server',
     fallback: 'nats://127.0.0.1:4222',
   }),
+  natsCredentialsFile: field.optional(
+    field.path('PARLEY_NATS_CREDENTIALS_FILE', { description: 'NATS credentials (.creds)' }),
+  ),
   concurrency: field.integer('PARLEY_CONCURRENCY', {
     description: 'runs whose rounds are scored at once',
     fallback: 4,
