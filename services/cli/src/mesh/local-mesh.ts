@@ -55,13 +55,13 @@ export function threadsPerPeer(peers: number, cores = availableParallelism()): n
 export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMesh> {
   const { peers, env, signal, withRuns, onStatus, onNotice, timings } = options;
   const state = stateFolder(options.state);
-  await claimStateFolder(state);
   const program = await findNatsServer({ env, signal, say: onNotice ?? (() => undefined) });
   const [natsPort = 0, coordinatorPort = 0, pmiPort = 0, ...peerPorts] = await freePorts(3 + peers.length);
   const natsUrl = `nats://${LOOPBACK}:${natsPort}`;
   const context = { state, natsUrl, env };
   const tuning = { threads: threadsPerPeer(peers.length), train: 'full', device: 'cpu', ...options.tuning };
 
+  await claimStateFolder(state);
   const supervisor = createSupervisor({ ...(onStatus && { onStatus }), ...(timings && { timings }) });
   const close = async () => {
     await supervisor.stop();

@@ -87,7 +87,7 @@ export async function claimStateFolder(folder: StateFolder): Promise<void> {
   throw new ParleyError(
     'CONFIG_INVALID',
     `A mesh is up already in ${folder.root} (process ${mesh.pid}); stop it with Ctrl-C there, use it with ` +
-      '`parley run`, or choose another folder with --state',
+      `\`parley run\`, or choose another folder with --state. If that process is something else, remove ${folder.meshFile}`,
   );
 }
 
