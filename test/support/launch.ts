@@ -38,7 +38,10 @@ export function launch(
   const output = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
-  const exited = once(child, 'close').then(([code, signal]) => ({ ...output, code, signal }) as Exit);
+  const exited = once(child, 'close').then((result): Exit => {
+    const [code, signal] = result as [Exit['code'], Exit['signal']];
+    return { ...output, code, signal };
+  });
   return {
     pid: child.pid ?? 0,
     get stdout() {

@@ -16,9 +16,14 @@ export interface TestRun {
   promptsPerRound?: number;
   seed?: bigint;
   recipe?: RecipeOverride;
+  /** Those of the mesh unless given. */
+  peers?: string[];
+  /** Overwrites parts of the recipe after it was checked. */
+  unchecked?: RecipeOverride;
 }
 
 const PROMPTS_PER_ROUND = 24;
+const SEED = 7n;
 
 /**
  * The paper's recipe in small, without the guards, which models that cannot calculate would set off. Updates take a few
@@ -49,21 +54,23 @@ export function smallRecipe(promptsPerRound = PROMPTS_PER_ROUND, override: Recip
   return resolved.recipe;
 }
 
-/** Creates a run on all peers of a mesh and gives it all its questions. */
+/** Creates a run and gives it all its questions. */
 export async function startRun(mesh: ProcessMesh, test: TestRun): Promise<void> {
-  const { runId, rounds, promptsPerRound = PROMPTS_PER_ROUND, seed = 7n } = test;
-  const recipe = smallRecipe(promptsPerRound, test.recipe);
-  await mesh.coordinator.createRun({
-    requestId: runId,
-    spec: {
-      peers: [...mesh.peers],
-      seed,
-      title: 'test',
-      recipe: fromJson(RecipeSchema, recipe as unknown as JsonValue),
-    },
-  });
+  const { runId, rounds, promptsPerRound = PROMPTS_PER_ROUND, seed = SEED } = test;
+  await createRun(mesh, test);
   const prompts = smallQuestions(rounds * promptsPerRound, seed);
   await mesh.coordinator.submitPrompts({ runId, prompts, close: true });
+}
+
+/** Creates a run that waits for its questions. */
+export async function createRun(mesh: ProcessMesh, test: TestRun): Promise<void> {
+  const { runId, promptsPerRound, seed = SEED, peers = [...mesh.peers], unchecked = {} } = test;
+  const checked: Record<string, unknown> = { ...smallRecipe(promptsPerRound, test.recipe) };
+  for (const [field, value] of Object.entries(unchecked)) {
+    checked[field] = typeof value === 'object' ? { ...(checked[field] as object), ...value } : value;
+  }
+  const recipe = fromJson(RecipeSchema, checked as JsonValue);
+  await mesh.coordinator.createRun({ requestId: runId, spec: { peers, seed, title: 'test', recipe } });
 }
 
 /** The run once it has ended. Waits through any service being away. */
