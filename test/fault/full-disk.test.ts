@@ -1,7 +1,5 @@
 import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -11,6 +9,7 @@ import { startNatsServer } from '@parley/bus/testing';
 import { PeerService, WeightedUpdateSchema } from '@parley/contracts';
 import type { WeightedUpdate } from '@parley/contracts';
 import { createClient, isParleyError } from '@parley/runtime';
+import { freePort } from '../support/free-port.js';
 import { launch } from '../support/launch.js';
 import { createSmallDisk } from '../support/small-disk.js';
 import { fixtureFolder } from '../support/small-models.js';
@@ -116,12 +115,4 @@ function updateOf(peer: string, round: number): WeightedUpdate {
     },
     seed: BigInt(round),
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

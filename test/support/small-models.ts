@@ -64,8 +64,7 @@ export function smallQuestions(count: number, seed = 1n): { promptId: string; qu
 }
 
 async function makeSmallModel(name: string, folder: string): Promise<string> {
-  const source = fixtureFolder(name);
-  writeModel(folder, source);
+  writeSmallModel(name, folder);
   await using model = await loadLanguageModel({ folder });
   const { config } = loadCheckpoint(folder);
   const encode = encoderOf(folder, config);
@@ -79,8 +78,9 @@ async function makeSmallModel(name: string, folder: string): Promise<string> {
   return folder;
 }
 
-/** The fixture with a longer context and a template of our own. */
-function writeModel(folder: string, source: string): void {
+/** A fixture of the engine, not trained, with a longer context and a template of our own. */
+export function writeSmallModel(name: string, folder: string): void {
+  const source = fixtureFolder(name);
   const { config, tensors } = loadCheckpoint(source);
   const { tokenizer, tokenizerConfig, generationConfig } = readTokenizerFiles(source);
   const longer = { ...config.source, max_position_embeddings: CONTEXT_TOKENS };
