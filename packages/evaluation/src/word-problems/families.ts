@@ -103,7 +103,7 @@ export const FAMILIES: readonly Family[] = [
     draw: sumAndDifference,
   },
   {
-    template: 'N and M have a O together . N has b more than M . how many has M',
+    template: 'N and M have a O together . M has b fewer than N . how many has M',
     operators: ['-', '/'],
     second: halved,
     draw: sumAndDifference,

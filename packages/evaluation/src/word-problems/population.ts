@@ -51,7 +51,7 @@ export function makePopulation(seed: bigint): Population {
   const coverage = (peer: number): Coverage => ({
     weakFamilies: hands.map((hand) => hand[peer]).sort((a, b) => a - b),
     blindFacts: facts[peer],
-    weakKeep: 0.04,
+    weakKeep: 0.02,
     blindKeep: 0.05,
     weakNoise: 0.4,
     noise: 0.03,

@@ -128,7 +128,7 @@ describe('word problems', () => {
         (coverage) =>
           problems.filter((problem) => keepProbability(coverage, problem) < 0.5).length / problems.length,
       );
-      assert.ok(Math.max(...shares) - Math.min(...shares) < 0.08, shares.join(' '));
+      assert.ok(Math.max(...shares) - Math.min(...shares) < 0.1, shares.join(' '));
     }
   });
 
@@ -137,9 +137,9 @@ describe('word problems', () => {
     const random = createRandom(4n);
     const drawn = Array.from({ length: 4000 }, () => drawCovered(coverage, random));
     const weak = drawn.filter(({ problem }) => coverage.weakFamilies.includes(problem.family));
-    assert.ok(weak.length / drawn.length > 0.008 && weak.length / drawn.length < 0.035);
+    assert.ok(weak.length / drawn.length > 0.004 && weak.length / drawn.length < 0.02);
     const noise = (list: typeof drawn): number => list.filter(({ noisy }) => noisy).length / list.length;
-    assert.ok(noise(weak) > 0.25 && noise(weak) < 0.55);
+    assert.ok(noise(weak) > 0.15 && noise(weak) < 0.65);
     assert.ok(noise(drawn.filter(({ problem }) => keepProbability(coverage, problem) === 1)) < 0.05);
   });
 
