@@ -335,7 +335,7 @@ export function peerConformance(
               : wire.stream(
                   'Generate',
                   { items: items(...(Array(20).fill(many).flat() as string[])), sampling: SAMPLING },
-                  3000,
+                  2000,
                 );
           let over = false;
           const ended = work.catch(() => undefined).finally(() => (over = true));
