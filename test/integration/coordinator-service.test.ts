@@ -83,6 +83,7 @@ describe('CoordinatorService', () => {
     await client.createRun({ requestId: 'r1', spec: testSpec(testRecipe(), ['ant', 'bee']) });
     const second = testSpec(testRecipe(), ['bee', 'cat']);
     await assert.rejects(client.createRun({ requestId: 'r2', spec: second }), {
+      code: 'FAILED_PRECONDITION',
       reason: 'PEER_BUSY',
       message: /Peer bee learns in run r1; stop that run or wait/,
     });

@@ -72,7 +72,7 @@ test('a retryable failure brings the message back, later; what comes after it wa
     roundConsumer(s.blobs),
     async ({ message, deliveryCount }) => {
       seen.push(`${message.value}#${deliveryCount}`);
-      if (message.value === '1' && deliveryCount < 3) throw new ParleyError('PEER_BUSY', 'later');
+      if (message.value === '1' && deliveryCount < 3) throw new ParleyError('PEER_LOST', 'later');
     },
   );
   await until('the last round', () => seen.includes('2#1'));

@@ -15,7 +15,7 @@ import {
   isRetryable,
   toServiceError,
 } from './index.js';
-import type { Reason } from './index.js';
+import type { Code, Reason } from './index.js';
 
 const reasons = Object.keys(REASONS) as Reason[];
 
@@ -81,9 +81,10 @@ test('a foreign error is turned into ours by kind', () => {
 });
 
 test('only errors that time can mend are retried', () => {
-  assert.ok(isRetryable(new ParleyError('PEER_BUSY', '')));
+  assert.ok(isRetryable(new ParleyError('DISK_FULL', '')));
   assert.ok(isRetryable(new Error('bug')));
   assert.ok(!isRetryable(new ParleyError('WEIGHT_NOT_FINITE', '')));
+  assert.ok(!isRetryable(new ParleyError('PEER_BUSY', '')), 'a run has to end first');
   assert.ok(!isRetryable(new ParleyError('MESSAGE_TOO_LARGE', '')));
 });
 
@@ -101,4 +102,9 @@ test('docs/errors.md and the registry list the same reasons, codes and descripti
   const registered = Object.entries(REASONS).map(([reason, entry]) => ({ reason, ...entry }));
   assert.deepEqual(listed, registered);
   assert.ok(registered.every(({ code }) => code in CODES));
+  const [, sentence = ''] = /says whether to repeat: (.*?) may pass/s.exec(page) ?? [];
+  const passing = Object.keys(CODES).filter((code) =>
+    isRetryable(ParleyError.remote(code as Code, 'FROM_THE_FUTURE', '')),
+  );
+  assert.deepEqual(sentence.match(/[A-Z_]{5,}/g)?.sort(), passing.sort());
 });

@@ -30,7 +30,7 @@ function echo(seen: Seen) {
       const payload = new Uint8Array(request.payloadBytes);
       for (let index = 0; index < request.to; index++) {
         if (request.failAfter > 0 && index === request.failAfter) {
-          throw new ParleyError('PEER_BUSY', 'no room; try again later');
+          throw new ParleyError('DISK_FULL', 'no room; make some');
         }
         seen.produced++;
         yield { index, payload };
@@ -138,7 +138,7 @@ test('an error in the middle of a stream arrives after what came before it', asy
   const drain = async () => {
     for await (const { index } of setup.rpc.count({ to: 10, failAfter: 3 })) read.push(index);
   };
-  await assert.rejects(drain, { reason: 'PEER_BUSY', code: 'RESOURCE_EXHAUSTED' });
+  await assert.rejects(drain, { reason: 'DISK_FULL', code: 'RESOURCE_EXHAUSTED' });
   assert.deepEqual(read, [0, 1, 2]);
 });
 

@@ -67,7 +67,7 @@ export const REASONS = {
   RUN_STATE_CONFLICT: reason('FAILED_PRECONDITION', 'The run is in a state that does not allow the request.'),
   PEER_UNKNOWN: reason('NOT_FOUND', 'No peer has this name.'),
   PEER_LOST: reason('UNAVAILABLE', 'A peer stopped answering in the middle of its work.'),
-  PEER_BUSY: reason('RESOURCE_EXHAUSTED', 'A peer has no room for more work now; try again later.'),
+  PEER_BUSY: reason('FAILED_PRECONDITION', 'A peer learns in another active run.'),
   SERVICE_UNAVAILABLE: reason('UNAVAILABLE', 'Nothing answers at a gRPC address.'),
   REMOTE_FAILURE: reason('UNKNOWN', 'A service answered with an error that gives no reason.'),
   UNIMPLEMENTED: reason('UNIMPLEMENTED', 'The service does not offer this method.'),

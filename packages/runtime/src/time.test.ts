@@ -53,7 +53,7 @@ test('work is repeated until it succeeds, and not when time cannot mend it', asy
     sleep: async (ms: number) => void delays.push(ms),
   };
   const result = await retry(options, async (attempt) => {
-    if (attempt < 4) throw new ParleyError('PEER_BUSY', 'later');
+    if (attempt < 4) throw new ParleyError('PEER_LOST', 'later');
     return attempt;
   });
   assert.equal(result, 4);
