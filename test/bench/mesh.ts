@@ -86,10 +86,10 @@ function read({ demo, history }: DemoRecord): MeshBench {
   const count = history.rounds.length;
   const mean = (seconds: (round: (typeof history.rounds)[number]) => number) =>
     history.rounds.reduce((sum, round) => sum + seconds(round), 0) / count;
-  const generateSeconds = mean((round) => round.generateSeconds);
+  const generateSeconds = mean((round) => round.generateSeconds ?? 0);
   const scoreSeconds = mean((round) => round.scoreSeconds ?? 0);
   const trainSeconds = mean(({ updates }) =>
-    Math.max(...Object.values(updates).map(({ seconds }) => seconds ?? 0)),
+    Math.max(...Object.values(updates).map(({ seconds }) => seconds)),
   );
   const roundSeconds = (phases.find(({ name }) => name === 'train')?.seconds ?? NaN) / count;
   return {
