@@ -97,6 +97,41 @@ describe('recipes', () => {
     );
   });
 
+  it('answer forms: what is not marked as the recipe says is no answer, and trains nobody', async () => {
+    await using mesh = await startTestMesh();
+    const forms = (answerForms: Recipe['aggregate']['answerForms']) =>
+      testRecipe({ aggregate: { answerForms }, scoredSpan: 'final-answer' });
+    await complete(mesh, forms(['boxed', 'marker']), 8);
+    const [round] = await generated(mesh);
+    for (const { responses, aggregate } of round.items) {
+      assert.ok(responses.every(({ finalAnswer }) => finalAnswer === undefined));
+      assert.deepEqual([aggregate!.accepted, aggregate!.rejection], [false, 'no-answer']);
+    }
+    assert.ok((await updates(mesh)).every((update) => update.items.length === 0));
+
+    // A round whose targets have answers of other forms than the recipe's cannot be scored by their final answers.
+    using client = createClient(PmiService, (await mesh.startPmi()).address, { deadlineMs: 5000 });
+    for (const item of round.items) {
+      item.aggregate = {
+        ...item.aggregate!,
+        accepted: true,
+        rejection: '',
+        finalAnswer: '7',
+        responsePeer: 2,
+      };
+      item.responses.forEach((response) => (response.finalAnswer = '7'));
+    }
+    const score = (recipe: Recipe) =>
+      client.scoreRound({ round, recipe: recipeToMessage(recipe), seed: 42n });
+    await assert.rejects(score(forms(['marker'])), {
+      code: 'INVALID_ARGUMENT',
+      reason: 'REQUEST_INVALID',
+      message: /The target of prompt "q0" has no final answer of the forms marker; score the round with/,
+    });
+    const { scored: scores } = await score(forms(['marker', 'answer-is']));
+    assert.ok(scores!.peers[0].items.every((item) => item.tokens === 1));
+  });
+
   it('a failed answer takes no part in aggregate and weights', async () => {
     await using mesh = await startTestMesh();
     const refused = testPrompts(8)[3];

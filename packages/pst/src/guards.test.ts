@@ -13,10 +13,11 @@ const START: PeerSignals = {
   canaryConsistency: 0.9,
 };
 
+/** The preset's, and those whose signals no service measures yet. */
+const ALL: GuardRecipe = { ...PAPER.guards, agreementRise: 0.05, frozenAgreementDrop: 0.03, canaryDrop: 0.1 };
+
 function fired(now: Partial<PeerSignals>, guards: Partial<GuardRecipe> = {}): string[] {
-  return judgePeer({ ...PAPER.guards, ...guards }, 'qwen', START, { ...START, ...now }).map(
-    ({ guard }) => guard,
-  );
+  return judgePeer({ ...ALL, ...guards }, 'qwen', START, { ...START, ...now }).map(({ guard }) => guard);
 }
 
 describe('guards', () => {

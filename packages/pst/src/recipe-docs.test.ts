@@ -8,6 +8,7 @@ const WHOSE = { paper: 'paper', reported: 'readers', ours: 'ours' } as const;
 
 function values(rule: FieldRule): string {
   if (rule.type === 'choice') return rule.values.join(', ');
+  if (rule.type === 'list') return `list: ${rule.values.join(', ')}`;
   if (rule.type === 'boolean') return 'true, false';
   const low = rule.min === undefined ? '' : ` ${rule.above ? '>' : '≥'} ${rule.min}`;
   const high = rule.max === undefined ? '' : ` ${rule.below ? '<' : '≤'} ${rule.max}`;

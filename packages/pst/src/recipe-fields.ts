@@ -4,6 +4,11 @@ export type Provenance = 'paper' | 'reported' | 'ours';
 /** What one field of a recipe may hold. Bounds are inclusive unless `above`/`below` say otherwise. */
 export type FieldRule = { readonly source: Provenance } & (
   | { readonly type: 'choice'; readonly values: readonly string[] }
+  | {
+      /** At least one of the values, none twice, in an order that matters. */
+      readonly type: 'list';
+      readonly values: readonly string[];
+    }
   | { readonly type: 'boolean' }
   | {
       readonly type: 'number' | 'integer';
@@ -42,6 +47,11 @@ export const RECIPE_FIELDS: Readonly<Record<string, FieldRule>> = Object.freeze(
   'generation.topP': { type: 'number', source: 'ours', min: 0, above: true, max: 1 },
   'generation.maxTokens': count('ours', 1),
   'aggregate.strategy': choice('reported', 'last', 'vote', 'confidence', 'trust'),
+  'aggregate.answerForms': {
+    type: 'list',
+    source: 'ours',
+    values: ['boxed', 'answer-is', 'marker', 'last-number'],
+  },
   'aggregate.minMargin': share('ours'),
   'aggregate.trust.clusters': count('ours', 1),
   'aggregate.trust.svdDimensions': count('ours', 1),

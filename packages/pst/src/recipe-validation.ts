@@ -61,7 +61,7 @@ export function validateRecipe(recipe: unknown, facts: RunFacts = {}): RecipePro
 export function differencesFromPreset(recipe: Recipe): { path: string; value: unknown; preset: unknown }[] {
   const preset = leaves(recipe.preset === 'trust' ? TRUST : PAPER);
   return [...leaves(recipe)]
-    .filter(([path, value]) => path !== 'preset' && !Object.is(preset.get(path), value))
+    .filter(([path, value]) => path !== 'preset' && show(preset.get(path)) !== show(value))
     .map(([path, value]) => ({ path, value, preset: preset.get(path) }));
 }
 
@@ -70,6 +70,7 @@ function fieldFault(rule: FieldRule, value: unknown): string | null {
     if (typeof value === 'string' && rule.values.includes(value)) return null;
     return `must be one of ${rule.values.join(', ')}, not ${show(value)}`;
   }
+  if (rule.type === 'list') return listFault(rule.values, value);
   if (rule.type === 'boolean')
     return typeof value === 'boolean' ? null : `must be true or false, not ${show(value)}`;
   if (value === null && rule.nullable) return null;
@@ -84,6 +85,16 @@ function fieldFault(rule: FieldRule, value: unknown): string | null {
   ].filter((bound) => bound !== '');
   const kind = `${whole ? 'a whole number' : 'a number'} ${bounds.join(' and ')}`.trim();
   return `must be ${kind}${rule.nullable ? ', or null' : ''}, not ${show(value)}`;
+}
+
+function listFault(values: readonly string[], value: unknown): string | null {
+  const wanted = `must be a list of at least one of ${values.join(', ')}`;
+  if (!Array.isArray(value) || value.length === 0) return `${wanted}, not ${show(value)}`;
+  const items: readonly unknown[] = value;
+  const foreign = items.findIndex((item) => !values.includes(item as string));
+  if (foreign >= 0) return `${wanted}; it holds ${show(items[foreign])}`;
+  const repeated = items.find((item, index) => items.indexOf(item) !== index);
+  return repeated === undefined ? null : `names ${show(repeated)} more than once; keep the first`;
 }
 
 function contradictions(recipe: Recipe, { peers }: RunFacts): RecipeProblem[] {
@@ -200,7 +211,10 @@ function leaves(value: object, prefix = ''): Map<string, unknown> {
 /** A fresh deep copy of `base` with the fields of `override`; `undefined` leaves a field as it is. */
 function merge(base: object, override: Record<string, unknown>): Record<string, unknown> {
   const result: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(base)) result[key] = isRecord(value) ? merge(value, {}) : value;
+  for (const [key, value] of Object.entries(base)) {
+    const list: unknown[] | null = Array.isArray(value) ? value : null;
+    result[key] = list ? [...list] : isRecord(value) ? merge(value, {}) : value;
+  }
   for (const [key, value] of Object.entries(override)) {
     if (value === undefined) continue;
     const inner = isRecord(result[key]) ? result[key] : {};

@@ -29,9 +29,14 @@ describe('recipe', () => {
   });
 
   it('overrides any depth, names what differs, and leaves the presets alone', () => {
-    const recipe = resolve({ preset: 'trust', aggregate: { trust: { clusters: 6 } }, order: 'rotated' });
+    const recipe = resolve({
+      preset: 'trust',
+      aggregate: { trust: { clusters: 6 }, answerForms: ['marker'] },
+      order: 'rotated',
+    });
     assert.deepEqual(differencesFromPreset(recipe), [
       { path: 'order', value: 'rotated', preset: 'fixed' },
+      { path: 'aggregate.answerForms', value: ['marker'], preset: TRUST.aggregate.answerForms },
       { path: 'aggregate.trust.clusters', value: 6, preset: 12 },
     ]);
     assert.equal(recipe.aggregate.trust.svdDimensions, 12);
@@ -71,6 +76,29 @@ describe('recipe', () => {
         `${expected} in ${found.join('\n')}`,
       );
     }
+  });
+
+  it('takes answer forms in any order, at least one, and none twice', () => {
+    const forms = RECIPE_FIELDS['aggregate.answerForms'];
+    assert.ok(forms.type === 'list');
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...forms.values], { minLength: 1 }), (answerForms) => {
+        assert.deepEqual(resolve({ aggregate: { answerForms } }).aggregate.answerForms, answerForms);
+      }),
+    );
+    const faults: [unknown, RegExp][] = [
+      [[], /^aggregate\.answerForms must be a list of at least one of boxed, .*, not \[\]/],
+      ['marker', /must be a list of .*, not "marker"/],
+      [['marker', 'shout'], /it holds "shout"/],
+      [['marker', 3], /it holds 3/],
+      [[undefined], /it holds undefined/],
+      [['marker', 'boxed', 'marker'], /names "marker" more than once/],
+    ];
+    for (const [answerForms, expected] of faults) {
+      assert.match(problems({ aggregate: { answerForms } }).join(), expected);
+    }
+    resolve({}).aggregate.answerForms.push('boxed');
+    assert.equal(PAPER.aggregate.answerForms.length, 4, 'a resolved recipe is a copy');
   });
 
   it('refuses anything but an object, and does not follow __proto__', () => {
@@ -130,7 +158,7 @@ describe('recipe', () => {
       { guards: { minAgreement: 0.8, maxAgreement: 0.5 } },
       /every question/,
     ],
-    ['half a guard', { guards: { agreementRise: null } }, /^guards\.agreementRise and/],
+    ['half a guard', { guards: { agreementRise: 0.05 } }, /^guards\.agreementRise and/],
     ['a constant rate that falls', { training: { finalLearningRateRatio: 0.1 } }, /^training\.final/],
   ];
   for (const [name, override, expected, peers] of contradictions) {

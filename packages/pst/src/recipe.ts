@@ -7,6 +7,12 @@ export type GenerationContext = 'sequential' | 'independent';
 /** How the answers of one question become its aggregate (DESIGN 1.2). */
 export type AggregateStrategy = 'last' | 'vote' | 'confidence' | 'trust';
 
+/**
+ * A way in which a text marks its final answer: `boxed` (`\boxed{7}`), `answer-is` ("the answer is 7"), `marker`
+ * ("A: 7" or "A 7"), `last-number` (no mark: the last number in the text).
+ */
+export type AnswerForm = 'boxed' | 'answer-is' | 'marker' | 'last-number';
+
 /** The model q under which the aggregate is scored (DESIGN 1.3). */
 export type Scorer = 'self' | 'aggregator' | 'mean-of-peers' | 'reference';
 
@@ -66,6 +72,11 @@ export interface TrustRecipe {
 /** Making one target out of several answers. */
 export interface AggregateRecipe {
   strategy: AggregateStrategy;
+  /**
+   * Where the final answer of a text is looked for, the preferred form first; the first that is there counts. A text
+   * without any has no answer. `last-number` finds one in nearly every text: leave it out for peers that mark theirs.
+   */
+  answerForms: AnswerForm[];
   /** Gate in [0, 1]: an aggregate whose margin is below it makes no update. 0 accepts everything. */
   minMargin: number;
   trust: TrustRecipe;
@@ -169,7 +180,11 @@ export interface Recipe {
   rounds: RoundRecipe;
 }
 
-type DeepPartial<T> = T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
+type DeepPartial<T> = T extends readonly unknown[]
+  ? T
+  : T extends object
+    ? { [K in keyof T]?: DeepPartial<T[K]> }
+    : T;
 
 /** A preset's name and whatever is to differ from it. Without `preset`, the base is `paper`. */
 export type RecipeOverride = DeepPartial<Recipe>;
@@ -185,6 +200,7 @@ export const PAPER: Recipe = deepFreeze({
   generation: { context: 'sequential', temperature: 0, topP: 1, maxTokens: 512 },
   aggregate: {
     strategy: 'last',
+    answerForms: ['boxed', 'answer-is', 'marker', 'last-number'],
     minMargin: 0,
     trust: { clusters: 12, svdDimensions: 12, priorReliability: 0.75, priorStrength: 3 },
   },
@@ -208,11 +224,11 @@ export const PAPER: Recipe = deepFreeze({
     maxAgreement: null,
     minAgreement: null,
     entropyDrop: 0.75,
-    agreementRise: 0.05,
-    frozenAgreementDrop: 0.03,
+    agreementRise: null,
+    frozenAgreementDrop: null,
     lengthDrift: 0.3,
     parseableDrop: 0.1,
-    canaryDrop: 0.1,
+    canaryDrop: null,
     action: 'rollback',
   },
   training: {

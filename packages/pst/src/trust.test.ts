@@ -81,7 +81,7 @@ describe('trust', () => {
     const { questions, right } = makeRound(3n, 1500);
     const accuracy = (strategy: 'trust' | 'vote', minMargin: number): [number, number] => {
       const trust = { ...TRUST.aggregate.trust, clusters: 3, svdDimensions: 3 };
-      const aggregate = { strategy, minMargin, trust };
+      const aggregate = { ...TRUST.aggregate, strategy, minMargin, trust };
       const found = aggregateRound({ aggregate, guards: TRUST.guards }, questions, 1n);
       const accepted = found.flatMap((one, i) => (one.accepted ? [one.answer === right[i]] : []));
       return [accepted.filter(Boolean).length / accepted.length, accepted.length / found.length];

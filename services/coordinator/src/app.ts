@@ -68,7 +68,7 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       events: createRunEvents(publisher, wallClockMs),
       pool,
       progress,
-      tools: { extractAnswer, nowMs, wallClockMs },
+      tools: { extractAnswer: (text, forms) => extractAnswer(text, { forms }), nowMs, wallClockMs },
       holder: `coordinator-${randomUUID()}`,
       log,
       store,

@@ -16,7 +16,7 @@ import { ParleyError } from '@parley/runtime';
 import { planRound } from './plan-round.js';
 import type { Step } from './plan-round.js';
 import { createRoundDraft } from './round-draft.js';
-import type { QueuedPrompt, RoundDraft } from './round-draft.js';
+import type { ExtractAnswer, QueuedPrompt, RoundDraft } from './round-draft.js';
 import { runSteps } from './run-steps.js';
 import type { PeerLoad } from './run-steps.js';
 
@@ -37,8 +37,7 @@ export interface RoundPlan {
 
 /** What generation needs from outside. */
 export interface RoundTools {
-  /** The final answer of a text in canonical form, or null. */
-  extractAnswer: (text: string) => string | null;
+  extractAnswer: ExtractAnswer;
   /** Monotonic. */
   nowMs: () => number;
   /** Since the epoch. */

@@ -9,7 +9,10 @@ import {
 import type { Contribution, GenerateResponse, ItemFailure, Prompt, RoundItem } from '@parley/contracts';
 import { toAnsweredQuestion } from '@parley/mesh';
 import { aggregateRound, orderPeers, seedFrom } from '@parley/pst';
-import type { AnsweredQuestion, LikelihoodRow, Recipe } from '@parley/pst';
+import type { AnswerForm, AnsweredQuestion, LikelihoodRow, Recipe } from '@parley/pst';
+
+/** The final answer of a text in canonical form, or null; the first of the forms that is there. */
+export type ExtractAnswer = (text: string, forms: readonly AnswerForm[]) => string | null;
 
 /** A question with its place in the run. */
 export interface QueuedPrompt {
@@ -30,8 +33,7 @@ export interface DraftOptions {
   /** Names of the run's peers, whose index is the speaker. */
   peers: readonly string[];
   prompts: readonly QueuedPrompt[];
-  /** The final answer of a text in canonical form, or null. */
-  extractAnswer: (text: string) => string | null;
+  extractAnswer: ExtractAnswer;
 }
 
 /** A text that some peer gave as an answer. */
@@ -97,7 +99,8 @@ export function createRoundDraft(options: DraftOptions): RoundDraft {
     },
     record(item, peer, { outcome }, independent) {
       const response = items[item].responses[peer];
-      const finalAnswer = outcome.case === 'completion' ? extractAnswer(outcome.value.text) : null;
+      const forms = recipe.aggregate.answerForms;
+      const finalAnswer = outcome.case === 'completion' ? extractAnswer(outcome.value.text, forms) : null;
       if (!independent) {
         response.outcome = outcome;
         if (finalAnswer !== null) response.finalAnswer = finalAnswer;

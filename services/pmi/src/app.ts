@@ -2,6 +2,7 @@ import { connectBus, createPublisher, ensureTopology, natsBlobs } from '@parley/
 import type { BusOptions } from '@parley/bus';
 import { PmiService } from '@parley/contracts';
 import { findAnswer } from '@parley/evaluation';
+import type { AnswerForm } from '@parley/evaluation';
 import {
   createCleanupStack,
   createPeerPool,
@@ -40,7 +41,7 @@ export async function startPmi({ config, log, fail }: StartContext<PmiConfig>): 
     const pool = cleanup.use(createPeerPool({ directory, timing: config, log, nowMs }));
     const tools = {
       peer: (name: string) => pool.peer(name),
-      findAnswer: (text: string) => findAnswer(text),
+      findAnswer: (text: string, forms: readonly AnswerForm[]) => findAnswer(text, { forms }),
       nowMs,
       wallClockMs,
     };

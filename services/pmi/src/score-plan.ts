@@ -2,7 +2,14 @@ import { create } from '@bufbuild/protobuf';
 import { ContributionSchema, ScoreItemSchema } from '@parley/contracts';
 import type { RoundGenerated, ScoreItem } from '@parley/contracts';
 import { needsPmi } from '@parley/pst';
-import type { Aggregate, AnsweredQuestion, Recipe } from '@parley/pst';
+import type { Aggregate, AnswerForm, AnsweredQuestion, Recipe } from '@parley/pst';
+import { ParleyError } from '@parley/runtime';
+
+/** Where the final answer stands in a text, or null; the first of the forms that is there. */
+export type FindAnswer = (
+  text: string,
+  forms: readonly AnswerForm[],
+) => { prefix: string; answer: string } | null;
 
 /** The part of a target that is scored. */
 export interface Span {
@@ -42,14 +49,14 @@ export interface ScorePlan {
  * Works out which likelihoods the PMI of a round takes: log q(a | x, rₖ) for each peer k, and log q(a | x) once.
  *
  * @param learning - names of the peers that answered and still learn
- * @param findAnswer - where the final answer stands in a text
+ * @throws ParleyError REQUEST_INVALID for an accepted target in which the recipe's forms find no final answer to score
  */
 export function planScores(
   round: RoundGenerated,
   recipe: Recipe,
   { questions, aggregates }: { questions: readonly AnsweredQuestion[]; aggregates: readonly Aggregate[] },
   learning: ReadonlySet<string>,
-  findAnswer: (text: string) => { prefix: string; answer: string } | null,
+  findAnswer: FindAnswer,
 ): ScorePlan {
   const speakers = new Map(round.peers.map(({ name }, speaker) => [name, speaker]));
   const present = round.peers.filter((peer) => peer.missing === undefined).map((peer) => peer.name);
@@ -63,7 +70,7 @@ export function planScores(
       if (!learning.has(peer) || !needsPmi(recipe, peer, question, aggregate)) continue;
       const scorers = scorersOf(recipe, peer, target.peer, present);
       pmi.push({ peer, item, scorers });
-      const span = spanOf(recipe, target.text, findAnswer);
+      const span = spanOf(recipe, question.promptId, target.text, findAnswer);
       for (const scorer of scorers) {
         for (const given of [null, peer]) {
           const itemId = likelihoodId(item, given);
@@ -103,12 +110,20 @@ function scorersOf(
 }
 
 function spanOf(
-  recipe: Recipe,
+  { scoredSpan, aggregate: { answerForms } }: Recipe,
+  promptId: string,
   text: string,
-  findAnswer: (text: string) => { prefix: string; answer: string } | null,
+  findAnswer: FindAnswer,
 ): Span {
-  if (recipe.scoredSpan === 'full') return { prefix: '', continuation: text, includeEnd: true };
-  const found = findAnswer(text);
-  if (found === null) throw new Error('an accepted target has no final answer');
+  if (scoredSpan === 'full') return { prefix: '', continuation: text, includeEnd: true };
+  const found = findAnswer(text, answerForms);
+  if (found === null) {
+    throw new ParleyError(
+      'REQUEST_INVALID',
+      `The target of prompt "${promptId}" has no final answer of the forms ${answerForms.join(', ')}; score the round ` +
+        "with the recipe that it was made with, or with scored_span 'full'",
+      { details: { prompt_id: promptId } },
+    );
+  }
   return { prefix: found.prefix, continuation: found.answer, includeEnd: false };
 }

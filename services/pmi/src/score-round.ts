@@ -7,7 +7,7 @@ import type { PeerHandle } from '@parley/mesh';
 import { buildUpdate, combinePmi, normalizedPmi, seedFrom } from '@parley/pst';
 import type { ItemOutcome, Recipe } from '@parley/pst';
 import { likelihoodId, planScores } from './score-plan.js';
-import type { ScorePlan, Wanted, WantedPmi } from './score-plan.js';
+import type { FindAnswer, ScorePlan, Wanted, WantedPmi } from './score-plan.js';
 
 /** Everything the scores of a round depend on, beside the peers' weights. */
 export interface ScoringTask {
@@ -24,7 +24,7 @@ export interface ScoringTask {
 /** What scoring needs from outside. */
 export interface ScoringTools {
   peer: (name: string) => PeerHandle;
-  findAnswer: (text: string) => { prefix: string; answer: string } | null;
+  findAnswer: FindAnswer;
   /** Monotonic. */
   nowMs: () => number;
   /** Since the epoch. */

@@ -139,6 +139,14 @@ test('a recipe starts from a preset or a file, and --set changes fields of any d
   assert.equal(recipe.guards.entropyDrop, null);
   assert.equal(recipe.order, 'random');
   assert.equal(recipe.guards.independentSupport, true);
+  for (const [value, forms] of [
+    ['marker', ['marker']],
+    ['marker, last-number', ['marker', 'last-number']],
+    ['["boxed","marker"]', ['boxed', 'marker']],
+  ] as const) {
+    const listed = await loadRecipe({ ...base, recipe: 'paper', set: [`aggregate.answerForms=${value}`] });
+    assert.deepEqual(listed.aggregate.answerForms, forms);
+  }
   await file(folder, 'mine.json', '{"preset":"paper","rounds":{"promptsPerRound":64}}');
   assert.equal((await loadRecipe({ ...base, recipe: 'mine.json' })).rounds.promptsPerRound, 64);
 });
@@ -154,6 +162,10 @@ test('a recipe that cannot run names every field at fault', async (t) => {
     assert.match(error.message, /training\.speed is no field/);
     return true;
   });
+  await assert.rejects(
+    loadRecipe({ ...base, recipe: 'paper', set: ['aggregate.answerForms='] }),
+    /aggregate\.answerForms must be a list of at least one of boxed, .*; it holds ""/,
+  );
   const contradiction = ['generation.context=independent'];
   await assert.rejects(
     loadRecipe({ ...base, recipe: 'paper', set: contradiction }),

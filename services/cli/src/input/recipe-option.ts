@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { ParleyError } from '@parley/runtime';
-import { resolveRecipe } from '@parley/pst';
+import { RECIPE_FIELDS, resolveRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 
 /** What a user says about the recipe. */
@@ -65,7 +65,10 @@ async function readText(path: string, recipe: string): Promise<string> {
   }
 }
 
-/** Sets one dotted field. The value is read as JSON where it is JSON (`0.1`, `true`, `null`), else as text. */
+/**
+ * Sets one dotted field. The value is read as JSON where it is JSON (`0.1`, `true`, `null`, `["a","b"]`), else as text;
+ * for a field that is a list, as words separated by commas.
+ */
 function assign(target: Record<string, unknown>, assignment: string): void {
   const separator = assignment.indexOf('=');
   const path = assignment.slice(0, Math.max(0, separator)).trim();
@@ -83,7 +86,10 @@ function assign(target: Record<string, unknown>, assignment: string): void {
     inner[key] = record;
     inner = record;
   }
-  inner[keys.at(-1) ?? ''] = parseValue(assignment.slice(separator + 1));
+  const value = parseValue(assignment.slice(separator + 1));
+  const isList = Object.hasOwn(RECIPE_FIELDS, path) && RECIPE_FIELDS[path]?.type === 'list';
+  const words = isList && typeof value === 'string' ? value.split(',').map((word) => word.trim()) : value;
+  inner[keys.at(-1) ?? ''] = words;
 }
 
 function parseValue(text: string): unknown {

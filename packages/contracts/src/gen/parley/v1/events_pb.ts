@@ -464,6 +464,10 @@ export const PeerScoresSchema: GenMessage<PeerScores> = /*@__PURE__*/
 /**
  * Score and weight of one peer's answer to one question.
  *
+ * Under the scorer "mean-of-peers" several peers score. Then log-probabilities and tokens are means over the peers that
+ * did, tokens rounded to a whole number, and normalized_pmi is the mean of each scorer's own (conditional - marginal) /
+ * tokens: their tokenizers differ, so that it is not the quotient of the other three fields.
+ *
  * @generated from message parley.v1.ItemScore
  */
 export type ItemScore = Message<"parley.v1.ItemScore"> & {
@@ -475,21 +479,21 @@ export type ItemScore = Message<"parley.v1.ItemScore"> & {
   conditionalLogProb?: number | undefined;
 
   /**
-   * log q(a | x), in nats.
+   * log q(a | x), in nats. Set with conditional_log_prob.
    *
    * @generated from field: optional double marginal_log_prob = 2;
    */
   marginalLogProb?: number | undefined;
 
   /**
-   * Tokens of the scored span under the scorer.
+   * Tokens of the scored span under the scorer. 0 where nothing was scored.
    *
    * @generated from field: uint32 tokens = 3;
    */
   tokens: number;
 
   /**
-   * (conditional - marginal) / tokens, in nats per token.
+   * (conditional - marginal) / tokens, in nats per token. Set with conditional_log_prob.
    *
    * @generated from field: optional double normalized_pmi = 4;
    */

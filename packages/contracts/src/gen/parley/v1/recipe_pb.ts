@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/recipe.proto.
  */
 export const file_parley_v1_recipe: GenFile = /*@__PURE__*/
-  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEiiwMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZSJbChBHZW5lcmF0aW9uQ2hvaWNlEg8KB2NvbnRleHQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDQoFdG9wX3AYAyABKAESEgoKbWF4X3Rva2VucxgEIAEoDSJeCg9BZ2dyZWdhdGVDaG9pY2USEAoIc3RyYXRlZ3kYASABKAkSEgoKbWluX21hcmdpbhgCIAEoARIlCgV0cnVzdBgDIAEoCzIWLnBhcmxleS52MS5UcnVzdENob2ljZSJqCgtUcnVzdENob2ljZRIQCghjbHVzdGVycxgBIAEoDRIWCg5zdmRfZGltZW5zaW9ucxgCIAEoDRIZChFwcmlvcl9yZWxpYWJpbGl0eRgDIAEoARIWCg5wcmlvcl9zdHJlbmd0aBgEIAEoASKgAQoMV2VpZ2h0Q2hvaWNlEgwKBGtpbmQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDAoEYmV0YRgDIAEoARIQCghiYXNlbGluZRgEIAEoCRILCgNtaW4YBSABKAESCwoDbWF4GAYgASgBEhEKCW5vcm1hbGl6ZRgHIAEoCBIQCghhYmxhdGlvbhgIIAEoCRIOCgZhdXRob3IYCSABKAkiKgoMQW5jaG9yQ2hvaWNlEgoKAm9uGAEgASgJEg4KBndlaWdodBgCIAEoASK2AwoLR3VhcmRDaG9pY2USGwoTaW5kZXBlbmRlbnRfc3VwcG9ydBgBIAEoCBIaCg1tYXhfYWdyZWVtZW50GAIgASgBSACIAQESGgoNbWluX2FncmVlbWVudBgDIAEoAUgBiAEBEhkKDGVudHJvcHlfZHJvcBgEIAEoAUgCiAEBEhkKDGxlbmd0aF9kcmlmdBgFIAEoAUgDiAEBEhsKDnBhcnNlYWJsZV9kcm9wGAYgASgBSASIAQESGwoOYWdyZWVtZW50X3Jpc2UYByABKAFIBYgBARIiChVmcm96ZW5fYWdyZWVtZW50X2Ryb3AYCCABKAFIBogBARIYCgtjYW5hcnlfZHJvcBgJIAEoAUgHiAEBEg4KBmFjdGlvbhgKIAEoCUIQCg5fbWF4X2FncmVlbWVudEIQCg5fbWluX2FncmVlbWVudEIPCg1fZW50cm9weV9kcm9wQg8KDV9sZW5ndGhfZHJpZnRCEQoPX3BhcnNlYWJsZV9kcm9wQhEKD19hZ3JlZW1lbnRfcmlzZUIYChZfZnJvemVuX2FncmVlbWVudF9kcm9wQg4KDF9jYW5hcnlfZHJvcCLgAQoOVHJhaW5pbmdDaG9pY2USFQoNbGVhcm5pbmdfcmF0ZRgBIAEoARIQCghzY2hlZHVsZRgCIAEoCRIhChlmaW5hbF9sZWFybmluZ19yYXRlX3JhdGlvGAMgASgBEg4KBmVwb2NocxgEIAEoDRIWCg5taW5pYmF0Y2hfc2l6ZRgFIAEoDRIVCg1tYXhfZ3JhZF9ub3JtGAYgASgBEhQKDHdlaWdodF9kZWNheRgHIAEoARINCgViZXRhMRgIIAEoARINCgViZXRhMhgJIAEoARIPCgdlcHNpbG9uGAogASgBInQKC1JvdW5kQ2hvaWNlEhkKEXByb21wdHNfcGVyX3JvdW5kGAEgASgNEhMKC21pY3JvX2JhdGNoGAIgASgNEhUKDW1heF9zdGFsZW5lc3MYAyABKA0SEwoGcXVvcnVtGAQgASgNSACIAQFCCQoHX3F1b3J1bWIGcHJvdG8z");
+  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEiiwMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZSJbChBHZW5lcmF0aW9uQ2hvaWNlEg8KB2NvbnRleHQYASABKAkSEwoLdGVtcGVyYXR1cmUYAiABKAESDQoFdG9wX3AYAyABKAESEgoKbWF4X3Rva2VucxgEIAEoDSJ0Cg9BZ2dyZWdhdGVDaG9pY2USEAoIc3RyYXRlZ3kYASABKAkSEgoKbWluX21hcmdpbhgCIAEoARIlCgV0cnVzdBgDIAEoCzIWLnBhcmxleS52MS5UcnVzdENob2ljZRIUCgxhbnN3ZXJfZm9ybXMYBCADKAkiagoLVHJ1c3RDaG9pY2USEAoIY2x1c3RlcnMYASABKA0SFgoOc3ZkX2RpbWVuc2lvbnMYAiABKA0SGQoRcHJpb3JfcmVsaWFiaWxpdHkYAyABKAESFgoOcHJpb3Jfc3RyZW5ndGgYBCABKAEioAEKDFdlaWdodENob2ljZRIMCgRraW5kGAEgASgJEhMKC3RlbXBlcmF0dXJlGAIgASgBEgwKBGJldGEYAyABKAESEAoIYmFzZWxpbmUYBCABKAkSCwoDbWluGAUgASgBEgsKA21heBgGIAEoARIRCglub3JtYWxpemUYByABKAgSEAoIYWJsYXRpb24YCCABKAkSDgoGYXV0aG9yGAkgASgJIioKDEFuY2hvckNob2ljZRIKCgJvbhgBIAEoCRIOCgZ3ZWlnaHQYAiABKAEitgMKC0d1YXJkQ2hvaWNlEhsKE2luZGVwZW5kZW50X3N1cHBvcnQYASABKAgSGgoNbWF4X2FncmVlbWVudBgCIAEoAUgAiAEBEhoKDW1pbl9hZ3JlZW1lbnQYAyABKAFIAYgBARIZCgxlbnRyb3B5X2Ryb3AYBCABKAFIAogBARIZCgxsZW5ndGhfZHJpZnQYBSABKAFIA4gBARIbCg5wYXJzZWFibGVfZHJvcBgGIAEoAUgEiAEBEhsKDmFncmVlbWVudF9yaXNlGAcgASgBSAWIAQESIgoVZnJvemVuX2FncmVlbWVudF9kcm9wGAggASgBSAaIAQESGAoLY2FuYXJ5X2Ryb3AYCSABKAFIB4gBARIOCgZhY3Rpb24YCiABKAlCEAoOX21heF9hZ3JlZW1lbnRCEAoOX21pbl9hZ3JlZW1lbnRCDwoNX2VudHJvcHlfZHJvcEIPCg1fbGVuZ3RoX2RyaWZ0QhEKD19wYXJzZWFibGVfZHJvcEIRCg9fYWdyZWVtZW50X3Jpc2VCGAoWX2Zyb3plbl9hZ3JlZW1lbnRfZHJvcEIOCgxfY2FuYXJ5X2Ryb3Ai4AEKDlRyYWluaW5nQ2hvaWNlEhUKDWxlYXJuaW5nX3JhdGUYASABKAESEAoIc2NoZWR1bGUYAiABKAkSIQoZZmluYWxfbGVhcm5pbmdfcmF0ZV9yYXRpbxgDIAEoARIOCgZlcG9jaHMYBCABKA0SFgoObWluaWJhdGNoX3NpemUYBSABKA0SFQoNbWF4X2dyYWRfbm9ybRgGIAEoARIUCgx3ZWlnaHRfZGVjYXkYByABKAESDQoFYmV0YTEYCCABKAESDQoFYmV0YTIYCSABKAESDwoHZXBzaWxvbhgKIAEoASJ0CgtSb3VuZENob2ljZRIZChFwcm9tcHRzX3Blcl9yb3VuZBgBIAEoDRITCgttaWNyb19iYXRjaBgCIAEoDRIVCg1tYXhfc3RhbGVuZXNzGAMgASgNEhMKBnF1b3J1bRgEIAEoDUgAiAEBQgkKB19xdW9ydW1iBnByb3RvMw");
 
 /**
  * Every choice of the algorithm. Field for field the JSON that `parley run --recipe` reads. Choices that are words take
@@ -183,6 +183,15 @@ export type AggregateChoice = Message<"parley.v1.AggregateChoice"> & {
    * @generated from field: parley.v1.TrustChoice trust = 3;
    */
   trust?: TrustChoice | undefined;
+
+  /**
+   * Where the final answer of a text is looked for, the preferred form first; the first that is there counts. At least
+   * one, none twice, of "boxed" (\boxed{7}), "answer-is" ("the answer is 7"), "marker" ("A: 7" or "A 7") and
+   * "last-number" (no mark at all).
+   *
+   * @generated from field: repeated string answer_forms = 4;
+   */
+  answerForms: string[];
 };
 
 /**
@@ -390,7 +399,8 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
   parseableDrop?: number | undefined;
 
   /**
-   * Agreement among the peers that rises by more than this is suspicious together with frozen_agreement_drop.
+   * Agreement among the peers that rises by more than this is suspicious together with frozen_agreement_drop, and like it
+   * not yet to be set.
    *
    * @generated from field: optional double agreement_rise = 7;
    */
@@ -398,14 +408,15 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
 
   /**
    * Agreement with the peers as they were at the start that falls by more than this is suspicious together with
-   * agreement_rise.
+   * agreement_rise. No service measures it yet: CreateRun refuses a recipe that sets it.
    *
    * @generated from field: optional double frozen_agreement_drop = 8;
    */
   frozenAgreementDrop?: number | undefined;
 
   /**
-   * Consistency on the canary questions that drops by more than this stops a peer.
+   * Consistency on the canary questions that drops by more than this stops a peer. No service measures it yet:
+   * CreateRun refuses a recipe that sets it.
    *
    * @generated from field: optional double canary_drop = 9;
    */
