@@ -61,6 +61,18 @@ describe('CoordinatorService', () => {
         return true;
       },
     );
+    const guards = {
+      ...testRecipe().guards,
+      agreementRise: 0.05,
+      frozenAgreementDrop: 0.03,
+      canaryDrop: 0.1,
+    };
+    await assert.rejects(create(testSpec(testRecipe({ guards }))), (error: Error & { reason: string }) => {
+      assert.equal(error.reason, 'RECIPE_INVALID');
+      for (const guard of ['agreementRise', 'frozenAgreementDrop', 'canaryDrop'])
+        assert.match(error.message, new RegExp(`guards\\.${guard}: no service measures its signal yet`));
+      return true;
+    });
     const spec = testSpec();
     await assert.rejects(create({ ...spec, recipe: { ...spec.recipe, order: 'sideways' } as never }), {
       reason: 'RECIPE_INVALID',

@@ -38,11 +38,8 @@ export function smallRecipe(promptsPerRound = PROMPTS_PER_ROUND, override: Recip
       generation: { temperature: 0.7, maxTokens: 12, ...override.generation },
       guards: {
         entropyDrop: null,
-        agreementRise: null,
-        frozenAgreementDrop: null,
         lengthDrift: null,
         parseableDrop: null,
-        canaryDrop: null,
         ...override.guards,
       },
       training: { learningRate: 1e-3, epochs: 12, minibatchSize: 4, ...override.training },

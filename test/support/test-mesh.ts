@@ -161,7 +161,7 @@ export async function startTrio(mesh: TestMesh, options: Partial<RulePeerOptions
 export function testRecipe(changes: RecipeOverride = {}): Recipe {
   const base = {
     ...PAPER,
-    guards: { ...PAPER.guards, entropyDrop: null, lengthDrift: null, parseableDrop: null, canaryDrop: null },
+    guards: { ...PAPER.guards, entropyDrop: null, lengthDrift: null, parseableDrop: null },
     rounds: { ...PAPER.rounds, promptsPerRound: 8, microBatch: 3 },
   };
   const merged = Object.entries(changes).map(([key, value]) => {

@@ -10,6 +10,8 @@ import { sleep } from '@parley/runtime';
 import type { GradedAnswer, Measurement } from '../measure/measurement.js';
 import { DEMO_SIZE, demoPlan } from './demo-plan.js';
 import { demoResult, renderDemoResult } from './demo-result.js';
+import { loadRecipe } from '../input/recipe-option.js';
+import { DEMO_FOLDER } from '../mesh/demo-peers.js';
 import { stateFolder, writeMeshFile } from '../mesh/state-folder.js';
 import { forgetOldDemos } from './forget-old-demos.js';
 import { createEngineWatch } from './engine-watch.js';
@@ -54,6 +56,17 @@ const parts = {
   recipe: PAPER,
   seed: 1n,
 };
+
+test("the demo's recipe takes for answers what the demo measures", async () => {
+  const recipe = await loadRecipe({
+    recipe: join(DEMO_FOLDER, 'recipe.json'),
+    peers: 3,
+    cwd: DEMO_FOLDER,
+  });
+  const { measurement: plan } = demoPlan({ heldOut: 1, sampled: 1, questions: 1 }, 1n);
+  assert.deepEqual(recipe.aggregate.answerForms, plan.answers.forms);
+  assert.equal(recipe.generation.maxTokens, plan.maxTokens);
+});
 
 test('the result has exactly the keys that scripts rely on', () => {
   const result = demoResult(parts);
