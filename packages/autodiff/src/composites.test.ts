@@ -202,6 +202,9 @@ test('malformed attention and head inputs are named', () => {
   const g = createGraph('malformed');
   const h = g.input('h', ['N', 3]);
   const q = g.input('q', [1, 2, 3]);
-  assert.throws(() => vocabularyHead(g, h, g.input('w', [4, 3]), labelsOf(g)), /hidden h \[N,3\].*static/);
+  assert.throws(
+    () => vocabularyHead(g, h, g.input('w', [4, 3]), labelsOf(g)),
+    /hidden h \[N,3\].*labels const_0 \[5\] as many/,
+  );
   assert.throws(() => attention(g, q, q, q, { scale: 1, mask: q }), /q \[1,2,3\]/);
 });

@@ -13,27 +13,29 @@ export function swiGlu(g: Graph, gate: Value, up: Value): Value {
   return out;
 }
 
-/** dgate = d up (s + silu (1 - s)), dup = d silu. */
-export const swiGluRule: Rule = ({ g, d, x: [, up], saved: { sigmoid, silu }, c }) => {
-  const slope = g.add(sigmoid, g.mul(silu, g.sub(c(1), sigmoid)));
-  return [g.mul(g.mul(d, up), slope), g.mul(d, silu)];
+/** dgate = d up (s + silu (1 - s)) = d (out + s (up - out)), dup = d silu. */
+export const swiGluRule: Rule = ({ g, d, x: [, up], y: [out], saved: { sigmoid, silu } }) => {
+  const slope = g.add(out, g.mul(sigmoid, g.sub(up, out)));
+  return [g.mul(d, slope), g.mul(d, silu)];
 };
 
-/** `gelu_tanh(gate) * up` (Gemma), keeping the hyperbolic tangent for the gradient. Both of one shape. */
+/**
+ * `gelu_tanh(gate) * up` (Gemma), keeping what the gradient reuses. Both of one shape. The half (1 + tanh u)/2 of the
+ * definition is sigmoid(2u).
+ */
 export function geGluTanh(g: Graph, gate: Value, up: Value): Value {
   const square = g.mul(gate, gate);
-  const tanh = g.tanh(g.mul(gate, g.add(g.mul(square, g.scalar(k * cubic)), g.scalar(k))));
-  const half = g.mul(g.add(tanh, g.scalar(1)), g.scalar(0.5));
+  const half = g.sigmoid(g.mul(gate, g.add(g.mul(square, g.scalar(2 * k * cubic)), g.scalar(2 * k))));
   const gelu = g.mul(gate, half);
   const out = g.mul(gelu, up);
-  const saved = { square, tanh, half, gelu };
+  const saved = { square, half, gelu };
   g.composite({ kind: 'GeGluTanh', inputs: [gate, up], outputs: [out], saved, options: {} });
   return out;
 }
 
-/** dgate = d up (h + x (1 - t^2)/2 k (1 + 3*0.044715 x^2)) with h = (1 + t)/2, and (1 - t^2)/2 = 2 h (1 - h). */
-export const geGluTanhRule: Rule = ({ g, d, x: [, up], saved: { square, half, gelu }, c }) => {
-  const du = g.add(g.mul(square, c(6 * k * cubic)), c(2 * k));
-  const bend = g.mul(g.mul(gelu, g.sub(c(1), half)), du);
-  return [g.mul(g.mul(d, up), g.add(half, bend)), g.mul(d, gelu)];
+/** With h = sigmoid(2u) and z = out d(2u)/dgate: dgate = d (up h + z (1 - h)) = d (z + h (up - z)), dup = d gelu. */
+export const geGluTanhRule: Rule = ({ g, d, x: [, up], y: [out], saved: { square, half, gelu }, c }) => {
+  const z = g.mul(out, g.add(g.mul(square, c(6 * k * cubic)), c(2 * k)));
+  const slope = g.add(z, g.mul(half, g.sub(up, z)));
+  return [g.mul(d, slope), g.mul(d, gelu)];
 };

@@ -88,6 +88,30 @@ test('a gradient can be differentiated again', async () => {
   assert.deepEqual((await evaluate(g, [2, -1])).ddx, [12, -6]);
 });
 
+test('gradients are added to the sums given, inside a product or beside it', async () => {
+  // L = sum(x W^T) + sum(x): dL/dx = column sums of W + 1, dL/dW = x in every row.
+  const g = createGraph('sums');
+  const x = g.input('x', [2]);
+  const w = g.constant([1, 2, 3, 4, 5, 6], [3, 2]);
+  const wrt = g.input('w', [3, 2]);
+  const loss = g.add(
+    g.reduceSum(g.gemm(g.reshape(x, [1, 2]), wrt, { transB: true, alpha: 2 })),
+    g.reduceSum(x),
+  );
+  const start = [g.constant([100, 200], [2]), g.mul(w, g.scalar(10))];
+  const [dx, dw] = gradients(g, loss, [x, wrt], start);
+  g.output(dx, 'dx');
+  g.output(dw, 'dw');
+  await using session = await createSession(g, { threads: 1 });
+  const results = await session.run({
+    x: createTensor('float32', [2], Float32Array.of(7, 8)),
+    w: createTensor('float32', [3, 2], Float32Array.of(1, 2, 3, 4, 5, 6)),
+  });
+  assert.deepEqual([...(results.dx.data as Float32Array)], [100 + 18 + 1, 200 + 24 + 1]);
+  assert.deepEqual([...(results.dw.data as Float32Array)], [24, 36, 44, 56, 64, 76]);
+  assert.equal(dw.producer?.op, 'Gemm', 'the product itself takes the sum in');
+});
+
 test('symbolic shapes differentiate', async () => {
   const g = createGraph('symbolic');
   const x = g.input('x', ['N']);
@@ -110,6 +134,10 @@ test('refuses what cannot be differentiated, by name', () => {
   refuses(() => gradients(g, g.neg(x), [x]), '[2] is not a scalar', 'seed');
   refuses(() => gradients(g, ids, [x]), 'cannot differentiate ids');
   refuses(() => gradients(g, [{ value: loss, seed: x }], [x]), 'seed x [2]', '[]');
+  refuses(() => gradients(g, loss, [x], []), '0 sums', '1 values');
+  refuses(() => gradients(g, loss, [x], [loss]), `the sum ${loss.name} []`, 'x [2]');
+  const inner = g.mul(x, x);
+  refuses(() => gradients(g, g.reduceSum(inner), [inner], [x]), inner.name, 'null in place of x');
   refuses(
     () => gradients(g, loss, [createGraph('elsewhere').input('w', [1])]),
     'w belongs to graph "elsewhere"',

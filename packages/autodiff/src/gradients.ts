@@ -1,7 +1,7 @@
 import type { Composite, Graph, GraphNode, Value } from '@parley/graph';
 import { formatShape, isFloat, sameShape } from '@parley/graph';
 import { AutodiffError } from './autodiff-error.js';
-import type { Rule, RuleContext } from './rule.js';
+import type { InputGradient, Rule, RuleContext } from './rule.js';
 import { compositeRules, noGradientOperators, operatorRules } from './rules.js';
 import { unbroadcast } from './unbroadcast.js';
 
@@ -17,22 +17,34 @@ export interface Target {
  * shape and type. A value the targets do not depend on gets zeros. `wrt` may name inputs, initializers or intermediate
  * values. May be called several times on one graph.
  *
+ * @param sums What the gradients are added to, one entry a value of `wrt`; `null` for nothing, and wherever the value is not
+ * an input of the graph. Products take a sum in at no cost, where adding outside would pass over memory once more.
  * @throws AutodiffError when a target is not a scalar and has no seed, a value of `wrt` cannot have a gradient, or an
  * operator on the way has no rule.
  */
-export function gradients(g: Graph, targets: Value | readonly Target[], wrt: readonly Value[]): Value[] {
+export function gradients(
+  g: Graph,
+  targets: Value | readonly Target[],
+  wrt: readonly Value[],
+  sums: readonly (Value | null)[] = wrt.map(() => null),
+): Value[] {
   const list = Array.isArray(targets) ? (targets as readonly Target[]) : [{ value: targets as Value }];
   for (const value of wrt) checkWrt(g, value);
+  checkSums(wrt, sums);
   const wanted = new Set(wrt);
   const steps = stepsOf(g);
   const active = activeValues(steps, wanted);
-  const found = new Map<Value, Value>();
+  const found = new Map<Value, Value>(sums.flatMap((sum, i) => (sum ? [[wrt[i], sum]] : [])));
   const settled = new Set<Value>();
 
-  function accumulate(value: Value, gradient: Value): void {
+  function accumulate(value: Value, gradient: Exclude<InputGradient, null>): void {
+    const soFar = found.get(value);
+    if (typeof gradient === 'function') {
+      found.set(value, gradient(soFar));
+      return;
+    }
     const summand = unbroadcast(g, gradient, value);
-    const before = found.get(value);
-    found.set(value, before ? g.sum([before, summand]) : summand);
+    found.set(value, soFar ? g.sum([soFar, summand]) : summand);
   }
 
   for (const target of list) accumulate(target.value, seedOf(g, target));
@@ -167,6 +179,27 @@ function checkWrt(g: Graph, value: Value): void {
     throw new AutodiffError(`${value.name} belongs to graph "${value.owner.name}", not to "${g.name}"`);
   if (!isFloat(value.dtype))
     throw new AutodiffError(`${value.name} is ${value.dtype}, which has no gradient; only float values have`);
+}
+
+function checkSums(wrt: readonly Value[], sums: readonly (Value | null)[]): void {
+  if (sums.length !== wrt.length)
+    throw new AutodiffError(
+      `${sums.length} sums were given for ${wrt.length} values; give one for each, or null`,
+    );
+  for (const [i, sum] of sums.entries()) {
+    const value = wrt[i];
+    if (!sum) continue;
+    if (value.producer)
+      throw new AutodiffError(
+        `${value.name} is computed in the graph, and what is added to its gradient would flow on from there; give null in ` +
+          `place of ${sum.name}`,
+      );
+    if (!sameShape(sum.shape, value.shape) || sum.dtype !== value.dtype)
+      throw new AutodiffError(
+        `the sum ${sum.name} ${formatShape(sum.shape)} of ${sum.dtype} does not match ${value.name} ` +
+          `${formatShape(value.shape)} of ${value.dtype}`,
+      );
+  }
 }
 
 function listOf(values: readonly (Value | null)[]): string {

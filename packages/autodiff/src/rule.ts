@@ -28,10 +28,14 @@ export interface RuleContext {
 }
 
 /**
- * Maps the outputs' gradients to the inputs', one entry an input. An entry may have the broadcast shape of the output:
- * the reverse pass sums it down. `null`: this input has no gradient.
+ * The gradient of one input; it may have the broadcast shape of the output, because the reverse pass sums it down. Or,
+ * for an operator that can add at no cost: a function of what the input's other uses have gathered so far (nothing yet:
+ * `undefined`), which returns the new total in the input's own shape. `null`: this input has no gradient.
  */
-export type Rule = (context: RuleContext) => readonly (Value | null)[];
+export type InputGradient = Value | ((soFar: Value | undefined) => Value) | null;
+
+/** Maps the outputs' gradients to the inputs', one entry an input. */
+export type Rule = (context: RuleContext) => readonly InputGradient[];
 
 /** Gradient rules by operator name. */
 export type RuleTable = Readonly<Record<string, Rule>>;

@@ -1,5 +1,5 @@
 import type { Attribute, Graph, Value } from '@parley/graph';
-import type { RuleTable } from './rule.js';
+import type { InputGradient, RuleTable } from './rule.js';
 
 function flag(attribute: Attribute | undefined): boolean {
   return attribute !== undefined && 'int' in attribute && attribute.int === 1;
@@ -12,16 +12,16 @@ interface Transposes {
   readonly transA: boolean;
   readonly transB: boolean;
 }
-type Product = (a: Value, b: Value, options: Transposes) => Value;
+type Product<Result> = (a: Value, b: Value, options: Transposes) => Result;
 
 /** For Y = op(A) op(B): dA = dY op(B)^T and dB = op(A)^T dY, transposed back where op transposes. */
-function productGradients(
-  product: Product,
+function productGradients<Result>(
+  product: Product<Result>,
   a: Value,
   b: Value,
   d: Value,
   { transA, transB }: Transposes,
-): Value[] {
+): Result[] {
   return [
     transA
       ? product(b, d, { transA: transB, transB: true })
@@ -32,7 +32,7 @@ function productGradients(
   ];
 }
 
-function batched(g: Graph, alpha: number): Product {
+function batched(g: Graph, alpha: number): Product<Value> {
   return (a, b, { transA, transB }) =>
     !transA && !transB && alpha === 1 ? g.matMul(a, b) : g.fusedMatMul(a, b, { transA, transB, alpha });
 }
@@ -57,7 +57,8 @@ export const matrixRules: RuleTable = {
   Gemm: ({ g, d, x: [a, b, bias], attributes, c }) => {
     const alpha = factor(attributes.alpha);
     const beta = factor(attributes.beta);
-    const gemm: Product = (left, right, transposes) => g.gemm(left, right, { ...transposes, alpha });
+    const gemm: Product<InputGradient> = (left, right, transposes) => (soFar) =>
+      g.gemm(left, right, { ...transposes, alpha, ...(soFar ? { c: soFar } : {}) });
     const transposes = { transA: flag(attributes.transA), transB: flag(attributes.transB) };
     const [da, db] = productGradients(gemm, a, b, d, transposes);
     return bias ? [da, db, beta === 1 ? d : g.mul(d, c(beta))] : [da, db];

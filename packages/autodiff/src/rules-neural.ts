@@ -2,12 +2,14 @@ import type { RuleTable } from './rule.js';
 
 /** Operators onnxruntime fuses for language models. */
 export const neuralRules: RuleTable = {
-  // y = x r w with r = 1/sqrt(mean(x^2) + eps): with n = x r and e = d w, dx = r (e - n mean(e n)), dw = sum(d n).
-  SimplifiedLayerNormalization: ({ g, d, x: [x, w], y: [, r] }) => {
-    const n = g.mul(x, r);
-    const e = g.mul(d, w);
-    const mean = g.reduceMean(g.mul(e, n), { axes: [-1], keepDims: true });
-    return [g.mul(r, g.sub(e, g.mul(n, mean))), g.mul(d, n)];
+  // y = x r w with r = 1/sqrt(mean(x^2) + eps): with s = d r, dw = sum(s x) and dx = s w - x r^2 mean(s x w). The mean is
+  // a product with the vector w/width.
+  SimplifiedLayerNormalization: ({ g, d, x: [x, w], y: [, r], c }) => {
+    const width = w.shape[0] as number;
+    const s = g.mul(d, r);
+    const dw = g.mul(s, x);
+    const mean = g.matMul(dw, g.reshape(g.mul(w, c(1 / width)), [width, 1]));
+    return [g.sub(g.mul(s, w), g.mul(x, g.mul(mean, g.mul(r, r)))), dw];
   },
   // A rotation's adjoint is the rotation by the negative angle: the sine changes sign.
   RotaryEmbedding: ({ g, d, x: [, positions, cos, sin], attributes }) => {

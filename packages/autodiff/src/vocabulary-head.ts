@@ -1,4 +1,4 @@
-import type { Graph, Value } from '@parley/graph';
+import type { Dim, Graph, Value } from '@parley/graph';
 import { formatShape } from '@parley/graph';
 import { AutodiffError } from './autodiff-error.js';
 import type { Rule, RuleContext } from './rule.js';
@@ -6,7 +6,10 @@ import { softCap as capped } from './soft-cap.js';
 
 /** Options of {@link vocabularyHead}. */
 export interface VocabularyHeadOptions {
-  /** Tokens whose logits exist at one time; 128 to 256 keeps a 150 k vocabulary in memory. Default 256. */
+  /**
+   * Tokens whose logits exist at one time; 128 to 256 keeps a 150 k vocabulary in memory. Default 256. A symbolic number
+   * of tokens is one chunk, whatever this says.
+   */
   readonly chunkTokens?: number;
   /** Gemma-2's final soft cap, applied to the model's and the reference's logits. */
   readonly softCap?: number;
@@ -26,7 +29,7 @@ export interface TokenLosses {
  * From the last hidden states to per-token losses, in chunks, so that logits for all tokens never exist at once. Weight
  * them and sum: `reduceSum(mul(nll, weights))`.
  *
- * @param hidden `[tokens, width]`, a static number of tokens.
+ * @param hidden `[tokens, width]`.
  * @param weight `[vocabulary, width]`: the tied embedding table or an `lm_head`, trained or frozen.
  * @param labels int64 `[tokens]`, all within the vocabulary (give tokens without a label any id and weight 0).
  */
@@ -39,10 +42,10 @@ export function vocabularyHead(
 ): TokenLosses {
   const { chunkTokens = 256, softCap, reference } = options;
   const tokens = hidden.shape[0];
-  if (hidden.shape.length !== 2 || typeof tokens !== 'number' || labels.shape[0] !== tokens)
+  if (hidden.shape.length !== 2 || labels.shape[0] !== tokens)
     throw new AutodiffError(
-      `vocabularyHead: hidden ${hidden.name} ${formatShape(hidden.shape)} must be [tokens, width] with a static number of ` +
-        `tokens, and labels ${labels.name} ${formatShape(labels.shape)} as many`,
+      `vocabularyHead: hidden ${hidden.name} ${formatShape(hidden.shape)} must be [tokens, width], and labels ` +
+        `${labels.name} ${formatShape(labels.shape)} as many`,
     );
   const saved: Record<string, Value> = {};
   const logitsOf = (states: Value, head: Value): Value => {
@@ -51,23 +54,22 @@ export function vocabularyHead(
   };
   const nll: Value[] = [];
   const kl: Value[] = [];
-  for (let start = 0, i = 0; start < tokens; start += chunkTokens, i++) {
-    const end = Math.min(start + chunkTokens, tokens);
-    const logits = logitsOf(g.slice(hidden, 0, start, end), weight);
+  for (const [i, chunk] of chunksOf(g, tokens, chunkTokens).entries()) {
+    const logits = logitsOf(chunk.of(hidden), weight);
     const logP = g.logSoftmax(logits);
-    const label = g.reshape(g.slice(labels, 0, start, end), [end - start, 1]);
     saved[`logits.${i}`] = logits;
-    saved[`nll.${i}`] = g.reshape(g.neg(g.gatherElements(logP, label, 1)), [end - start]);
+    const label = g.reshape(chunk.of(labels), [chunk.tokens, 1]);
+    saved[`nll.${i}`] = g.reshape(g.neg(g.gatherElements(logP, label, 1)), [chunk.tokens]);
     nll.push(saved[`nll.${i}`]);
     if (!reference) continue;
-    const referenceLogits = logitsOf(g.slice(reference.hidden, 0, start, end), reference.weight);
+    const referenceLogits = logitsOf(chunk.of(reference.hidden), reference.weight);
     const q = g.softmax(referenceLogits);
     const gap = g.sub(g.logSoftmax(referenceLogits), logP);
     saved[`reference.${i}`] = q;
     saved[`kl.${i}`] = g.reduceSum(g.mul(q, gap), { axes: [1] });
     kl.push(saved[`kl.${i}`]);
   }
-  const outputs = [g.concat(nll, 0), ...(reference ? [g.concat(kl, 0)] : [])];
+  const outputs = [joined(g, nll), ...(reference ? [joined(g, kl)] : [])];
   g.composite({
     kind: 'VocabularyHead',
     inputs: [hidden, weight, labels],
@@ -78,6 +80,23 @@ export function vocabularyHead(
   return reference ? { nll: outputs[0], kl: outputs[1] } : { nll: outputs[0] };
 }
 
+/** A range of tokens. */
+interface Chunk {
+  readonly tokens: Dim;
+  /** The range's part of a value `[tokens, …]`. */
+  readonly of: (value: Value) => Value;
+}
+
+/** Ranges of `chunkTokens` tokens, the last one shorter; one of all tokens if they are few or their number a symbol. */
+function chunksOf(g: Graph, tokens: Dim, chunkTokens: number): Chunk[] {
+  if (typeof tokens === 'string' || tokens <= chunkTokens) return [{ tokens, of: (value) => value }];
+  return Array.from({ length: Math.ceil(tokens / chunkTokens) }, (_, i) => {
+    const start = i * chunkTokens;
+    const end = Math.min(start + chunkTokens, tokens);
+    return { tokens: end - start, of: (value) => g.slice(value, 0, start, end) };
+  });
+}
+
 /**
  * dlogits = dnll (p - onehot(label)) + dkl (p - q), p = softmax(logits), q the reference's probabilities; with a soft cap
  * times 1 - (logits/cap)^2. Then dhidden = dlogits W and dW = dlogits^T hidden, accumulated inside Gemm.
@@ -85,44 +104,43 @@ export function vocabularyHead(
 export const vocabularyHeadRule: Rule = (context) => {
   const { g, x, needs, options } = context;
   const [hidden, weight] = x;
-  const tokens = hidden.shape[0] as number;
-  const dHidden: Value[] = [];
-  let dWeight: Value | null = null;
-  for (let start = 0, i = 0; start < tokens; start += options.chunkTokens, i++) {
-    const end = Math.min(start + options.chunkTokens, tokens);
-    const d = logitGradient(context, start, end, i);
-    if (needs[0]) dHidden.push(g.gemm(d, weight));
-    if (needs[1]) {
-      const states = g.slice(hidden, 0, start, end);
-      dWeight = g.gemm(d, states, { transA: true, ...(dWeight ? { c: dWeight } : {}) });
-    }
-  }
-  return [needs[0] ? g.concat(dHidden, 0) : null, dWeight, null];
+  const chunks = chunksOf(g, hidden.shape[0], options.chunkTokens);
+  const ds = chunks.map((chunk, i) => logitGradient(context, chunk, i));
+  const dWeight = (soFar: Value | undefined): Value =>
+    chunks.reduce<Value | undefined>(
+      (sum, chunk, i) => g.gemm(ds[i], chunk.of(hidden), { transA: true, ...(sum ? { c: sum } : {}) }),
+      soFar,
+    )!;
+  const dHidden = needs[0] ? ds.map((d) => g.gemm(d, weight)) : [];
+  return [needs[0] ? joined(g, dHidden) : null, dWeight, null];
 };
+
+function joined(g: Graph, parts: readonly Value[]): Value {
+  return parts.length === 1 ? parts[0] : g.concat(parts, 0);
+}
 
 /**
  * A chunk of a per-token gradient as a column. Adding 0 * loss makes the gradient wait for the loss: left free,
  * onnxruntime computes all losses last and keeps every chunk's logits until then.
  */
-function column(g: Graph, gradient: Value, loss: Value, start: number, end: number): Value {
-  const part = g.slice(gradient, 0, start, end);
-  return g.reshape(g.add(part, g.mul(loss, g.scalar(0))), [end - start, 1]);
+function column(g: Graph, gradient: Value, loss: Value, chunk: Chunk): Value {
+  return g.reshape(g.add(chunk.of(gradient), g.mul(loss, g.scalar(0))), [chunk.tokens, 1]);
 }
 
-function logitGradient(context: RuleContext, start: number, end: number, i: number): Value {
+function logitGradient(context: RuleContext, chunk: Chunk, i: number): Value {
   const { g, x, ds, saved, options, c } = context;
   const [dNll, dKl] = ds;
   const logits = saved[`logits.${i}`];
   const p = g.softmax(logits);
   let d: Value | undefined;
   if (dNll) {
-    const label = g.reshape(g.slice(x[2], 0, start, end), [end - start, 1]);
-    const minusOne = g.constantOfShape([end - start, 1], -1);
+    const label = g.reshape(chunk.of(x[2]), [chunk.tokens, 1]);
+    const minusOne = g.constantOfShape([chunk.tokens, 1], -1);
     const miss = g.scatterElements(p, label, minusOne, 1, 'add');
-    d = g.mul(miss, column(g, dNll, saved[`nll.${i}`], start, end));
+    d = g.mul(miss, column(g, dNll, saved[`nll.${i}`], chunk));
   }
   if (dKl) {
-    const pull = g.mul(g.sub(p, saved[`reference.${i}`]), column(g, dKl, saved[`kl.${i}`], start, end));
+    const pull = g.mul(g.sub(p, saved[`reference.${i}`]), column(g, dKl, saved[`kl.${i}`], chunk));
     d = d ? g.add(d, pull) : pull;
   }
   if (!d) throw new AutodiffError('vocabularyHead: no gradient reached its losses');

@@ -59,16 +59,18 @@ export function adamwStep(
   const { beta1, beta2, epsilon, learningRate } = settings;
   const { first, second } = moments;
   const keep = settings.decay ? 1 - learningRate * settings.weightDecay : 1;
-  const stepSize = learningRate / (1 - beta1 ** step);
-  const secondCorrection = 1 / Math.sqrt(1 - beta2 ** step);
-  const fresh1 = 1 - beta1;
-  const fresh2 = 1 - beta2;
+  // The corrections 1/(1 − β₁ᵗ) and 1/(1 − β₂ᵗ) and the clipping factor are the same for all elements.
+  const correction = Math.sqrt(1 - beta2 ** step);
+  const stepSize = (learningRate * correction) / (1 - beta1 ** step);
+  const floor = epsilon * correction;
+  const fresh1 = (1 - beta1) * gradientScale;
+  const fresh2 = (1 - beta2) * gradientScale * gradientScale;
   for (let i = 0; i < parameter.length; i++) {
-    const g = gradient[i] * gradientScale;
+    const g = gradient[i];
     const m = beta1 * first[i] + fresh1 * g;
-    const v = beta2 * second[i] + fresh2 * g * g;
+    const v = beta2 * second[i] + fresh2 * (g * g);
     first[i] = m;
     second[i] = v;
-    parameter[i] = parameter[i] * keep - (stepSize * m) / (Math.sqrt(v) * secondCorrection + epsilon);
+    parameter[i] = parameter[i] * keep - (stepSize * m) / (Math.sqrt(v) + floor);
   }
 }

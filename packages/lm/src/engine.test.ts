@@ -120,6 +120,21 @@ test('accumulating gradients over small passes gives the step of one large pass'
   await Promise.all([whole.close(), parts.close()]);
 });
 
+test('a loss too wide for one chunk gives the step of narrow ones', async () => {
+  // 112 rows of 300 000 logits are over the 2^24 computed at once; passes of 7 rows are under.
+  const config = toyConfig('llama', { vocab_size: 300_000, hidden_size: 8, num_hidden_layers: 1 });
+  const source = { kind: 'memory', config, seed: 1, weights: new Map() } as const;
+  const batch = Array.from({ length: 8 }, (_, i) => sequence(14, i));
+  const wide = await createEngine(source, {}, () => undefined);
+  const a = await wide.trainStep([...batch, ...batch], gradientOnly);
+  await wide.close();
+  const narrow = await createEngine(source, { maxBatchTokens: 13 }, () => undefined);
+  const b = await narrow.trainStep([...batch, ...batch], gradientOnly);
+  await narrow.close();
+  assert.ok(Math.abs(a.loss - b.loss) < 1e-5);
+  assert.ok(Math.abs(a.gradNorm - b.gradNorm) < 1e-4 * b.gradNorm, `${a.gradNorm} ${b.gradNorm}`);
+});
+
 test('sequences of weight 0 count in N and change nothing else', async () => {
   const engine = await open('llama');
   const one = await engine.trainStep([sequence(10, 1)], gradientOnly);

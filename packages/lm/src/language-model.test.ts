@@ -128,7 +128,7 @@ test('closing lets calls in flight finish, is idempotent, and refuses later call
 test('the main thread stays responsive while the engine trains', async () => {
   const config = toyConfig('llama', { hidden_size: 128, intermediate_size: 512, vocab_size: 500 });
   await using model = await initLanguageModel({ config, seed: 1 });
-  const batch = Array.from({ length: 64 }, (_, i) => ({
+  const batch = Array.from({ length: 160 }, (_, i) => ({
     prompt: toyTokens(20, i),
     target: toyTokens(40, i + 99),
     weight: 1,

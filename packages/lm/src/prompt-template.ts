@@ -3,7 +3,7 @@ import { LmError } from './lm-error.js';
 
 /** What an earlier peer answered to the question at hand. */
 export interface PeerAnswer {
-  /** Place in the order of speaking, from 0. */
+  /** Which of the run's peers answered: its index in the run's list, from 0, whatever the order of speaking. */
   readonly speaker: number;
   /** The peer's name. */
   readonly peer: string;

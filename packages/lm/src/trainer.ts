@@ -15,7 +15,7 @@ import { causalSequence, hiddenOfTargets } from './scorer.js';
 import type { SequenceFeeds } from './sequence-feeds.js';
 import { targetFeeds, weighSequence } from './training-batch.js';
 import type { WeightedSequence } from './training-batch.js';
-import { buildTraining, referenceHeadName } from './training-graph.js';
+import { buildTraining, isOneChunk, referenceHeadName } from './training-graph.js';
 
 /** What training runs with. */
 export interface TrainerContext {
@@ -42,8 +42,8 @@ export interface Trainer {
 }
 
 /**
- * Padded number of rows of the loss. A training graph is compiled for each such number, so there are few of them: coarse
- * steps where the output matrix is a small part of the model, and at most eight in an octave.
+ * Padded number of rows of a loss that is computed in chunks. A training graph is compiled for each such number, so there
+ * are few of them: coarse steps where the output matrix is a small part of the model, and at most eight in an octave.
  */
 function paddedRows(config: ModelConfig, rows: number): number {
   const head = config.vocabSize * config.hiddenSize;
@@ -52,9 +52,17 @@ function paddedRows(config: ModelConfig, rows: number): number {
   return roundUp(rows, Math.max(step, 2 ** Math.floor(Math.log2(rows)) / 8));
 }
 
+/**
+ * Most tokens of a pass on a CPU. Between the products a pass goes over its activations once an operator; those of many
+ * more tokens leave the processor's cache each time, and those of many fewer make slow products (measured: test/bench).
+ */
+const cachedTokens = 1024;
+
 /** A trainer with fresh optimiser state. Memory for gradients and moments is taken at the first step. */
 export function createTrainer(context: TrainerContext): Trainer {
-  const { config, weights, maxBatchTokens } = context;
+  const { config, weights } = context;
+  const passTokens =
+    context.runner.device === 'cpu' ? Math.min(context.maxBatchTokens, cachedTokens) : context.maxBatchTokens;
   const state: OptimizerState = { step: 0, moments: new Map() };
   let gradients: GradientSums | undefined;
   return {
@@ -66,10 +74,9 @@ export function createTrainer(context: TrainerContext): Trainer {
       gradients ??= createGradientSums(config, weights.trainable);
       const losses: Losses = { loss: 0, anchorLoss: 0 };
       gradients.start();
-      for (const part of microBatches(weighted, maxBatchTokens)) {
+      for (const part of microBatches(weighted, passTokens)) {
         await addMicroBatch(context, part, gradients, losses);
       }
-      gradients.finish();
       const gradNorm = globalNorm(gradients.values.values());
       if (!Number.isFinite(gradNorm + losses.loss + losses.anchorLoss)) throw notFinite(losses, gradNorm);
       weights.beforeChange();
@@ -96,9 +103,11 @@ async function addMicroBatch(
   const { config, runner, sequences, weights } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
   const targets = batch.reduce((count, { target }) => count + target.length, 0);
-  const rows = paddedRows(config, targets);
-  const pass = await runner.pass(`train.${rows}.${anchored}`, () =>
-    buildTraining(config, weights.adapters, { rows, anchored }),
+  const anyRows = isOneChunk(config, targets);
+  const rows = anyRows ? targets : paddedRows(config, targets);
+  const graphRows = anyRows ? 'M' : rows;
+  const pass = await runner.pass(`train.${graphRows}.${anchored}`, () =>
+    buildTraining(config, weights.adapters, { rows: graphRows, anchored }),
   );
   const training = weights.training();
   const padded = sequences.batch(
@@ -109,14 +118,14 @@ async function addMicroBatch(
   const reference = anchored ? await referenceFeeds(context, batch, rows) : {};
   const outputs = await pass.run(
     training,
-    { ...padded.feeds, ...target.feeds, ...reference },
+    { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },
     {
       nll: null,
       ...(anchored ? { kl: null } : {}),
       ...gradients.fetches(padded.rows * padded.tokens),
     },
   );
-  gradients.add(batch, padded.tokens, outputs);
+  gradients.addEmbeddings(batch, padded.tokens, outputs);
   losses.loss += dot(target.crossEntropy, outputs['nll'].data as Float32Array);
   if (anchored) losses.anchorLoss += dot(target.divergence, outputs['kl'].data as Float32Array);
 }

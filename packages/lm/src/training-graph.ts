@@ -1,6 +1,6 @@
 import { gradients, vocabularyHead } from '@parley/autodiff';
 import { createGraph, productOf } from '@parley/graph';
-import type { Graph, Value } from '@parley/graph';
+import type { Dim, Graph, Value } from '@parley/graph';
 import { attentionInputs, causalAttention } from './attention-graph.js';
 import type { ModelConfig } from './config.js';
 import { createDecoderBuilder, decoderLayers } from './decoder-graph.js';
@@ -9,8 +9,8 @@ import type { LoraAdapter } from './lora.js';
 
 /** What distinguishes one training graph of a model from another. */
 export interface TrainingShape {
-  /** Rows whose losses are computed, padding included. */
-  readonly rows: number;
+  /** Rows whose losses are computed, padding included; a symbol if they may be any number that is one chunk ({@link isOneChunk}). */
+  readonly rows: Dim;
   /** Whether there is a KL term. */
   readonly anchored: boolean;
 }
@@ -20,11 +20,21 @@ export function gradientName(name: string): string {
   return `gradient.${name}`;
 }
 
+/** The input that a gradient is added to before it comes out under {@link gradientName}. */
+export function sumName(name: string): string {
+  return `sum.${name}`;
+}
+
 /** The input for the reference's output matrix, where the model's own one trains. */
 export const referenceHeadName = 'reference.head';
 
 /** Logits held at once while the loss is computed, in elements (64 MiB); a wider loss is computed in chunks. */
 const maxLogits = 1 << 24;
+
+/** Whether the losses of so many rows are computed at once. One graph then serves any number of rows up to it. */
+export function isOneChunk(config: ModelConfig, rows: number): boolean {
+  return rows * config.vocabSize <= maxLogits;
+}
 
 /**
  * One forward and backward pass over whole sequences [B, T], padded on the right.
@@ -32,10 +42,10 @@ const maxLogits = 1 << 24;
  * Inputs: `x` [B·T, hidden] (embeddings), positions, rope tables, masks [1, 1, 1, T, T]; `rows` int64 [M] (which rows
  * have a target), `place` int64 [B·T] (the inverse: a row's index among them, M if it has none), `labels` int64 [M],
  * `weight.crossEntropy` [M] and, anchored, `weight.divergence` [M], `reference.hidden` [M, hidden] and
- * {@link referenceHeadName} (where the head trains).
+ * {@link referenceHeadName} (where the head trains); and a sum for every gradient but that of `x`.
  *
- * Outputs: `nll` [M] and `kl` [M], unweighted, and the gradients of Σ weights · losses: of every adapter, or else of
- * every parameter and of `x`. The embedding table is no input of its own: it is looked up and its gradient scattered
+ * Outputs: `nll` [M] and `kl` [M], unweighted, and the gradients of Σ weights · losses, added to the sums that were fed:
+ * of every adapter, or else of every parameter and of `x`. A sum may be fed and fetched in the same memory. The embedding table is no input of its own: it is looked up and its gradient scattered
  * outside, because scattering inside races.
  */
 export function buildTraining(
@@ -69,18 +79,25 @@ export function buildTraining(
   });
   const targets = [{ value: nll, seed: g.input('weight.crossEntropy', [count]) }];
   if (kl) targets.push({ value: kl, seed: g.input('weight.divergence', [count]) });
-  const [chosenGradient, headGradient] = gradients(g, targets, trainsHead ? [chosen, head] : [chosen]);
+  const sumOf = (name: string): Value => g.input(sumName(name), builder.parameter(name).shape);
+  const { head: headName } = builder.names;
+  const [chosenGradient, headGradient] = trainsHead
+    ? gradients(g, targets, [chosen, head], [null, sumOf(headName)])
+    : gradients(g, targets, [chosen]);
 
   const seed = spreadRows(g, chosenGradient, place, config.hiddenSize);
   const trained = trainsHead ? layerParameters : adapters.flatMap(({ nameA, nameB }) => [nameA, nameB]);
   const wrt = trained.map((name) => builder.parameter(name));
-  const found = gradients(g, [{ value: hidden, seed }], trainsHead ? [x, ...wrt] : wrt);
+  const sums = trained.map(sumOf);
+  const found = trainsHead
+    ? gradients(g, [{ value: hidden, seed }], [x, ...wrt], [null, ...sums])
+    : gradients(g, [{ value: hidden, seed }], wrt, sums);
 
   g.output(nll, 'nll');
   if (kl) g.output(kl, 'kl');
   const names = trainsHead ? ['x', ...trained] : trained;
   found.forEach((gradient, i) => g.output(gradient, gradientName(names[i])));
-  if (headGradient) g.output(headGradient, gradientName(builder.names.head));
+  if (headGradient) g.output(headGradient, gradientName(headName));
   return { graph: g, parameters: builder.used() };
 }
 
