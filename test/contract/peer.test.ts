@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startNatsServer } from '@parley/bus/testing';
-import { createCleanupStack } from '@parley/mesh';
+import { createCleanupStack } from '@parley/runtime';
 import { freePort } from '../support/free-port.js';
 import { launch } from '../support/launch.js';
 import { startRulePeer } from '../support/rule-peer.js';

@@ -26,7 +26,7 @@ test('each kind of login is read, secrets from files, and TLS', async () => {
     assert.deepEqual(optionsOf({ PARLEY_NATS_TOKEN_FILE: secret }).auth, { kind: 'token', token: 'hush' });
     const creds = {
       PARLEY_NATS_CREDENTIALS_FILE: secret,
-      PARLEY_NATS_URL: 'nats://a:1,nats://b:2',
+      PARLEY_NATS_URL: 'nats://a:1, nats://b:2',
       PARLEY_NATS_CA_FILE: secret,
     };
     assert.deepEqual(optionsOf(creds), {

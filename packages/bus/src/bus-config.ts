@@ -36,7 +36,7 @@ export type BusConfig = ConfigOf<typeof BUS_FIELDS>;
 export function busOptions(config: BusConfig, name: string, log: Log): BusOptions {
   const auth = busAuth(config);
   return {
-    servers: config.natsUrl.split(','),
+    servers: config.natsUrl.split(',').map((url) => url.trim()),
     name,
     log,
     ...(auth && { auth }),

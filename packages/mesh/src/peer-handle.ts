@@ -13,18 +13,7 @@ import type { RestoreRequestSchema } from '@parley/contracts';
 import { ParleyError, backoffMs, isRetryable, sleep } from '@parley/runtime';
 import type { Client, Log } from '@parley/runtime';
 import type { HealthListener, HealthTracker, PeerHealth } from './peer-health.js';
-
-/** Milliseconds that calls to peers may take. */
-export interface PeerTiming {
-  /** One Generate, Score or Restore call. */
-  callDeadlineMs: number;
-  /** Pause between two probes of a watched peer. */
-  probeIntervalMs: number;
-  /** Wait for the answer to a probe. */
-  probeDeadlineMs: number;
-  /** A peer that has not answered for this long is lost. */
-  lostAfterMs: number;
-}
+import type { PeerTiming } from './peer-timing.js';
 
 /** Questions to answer with one version. */
 export interface GenerateCall {

@@ -3,8 +3,9 @@ import { ParleyError, createClient } from '@parley/runtime';
 import type { Client, Log } from '@parley/runtime';
 import type { PeerDirectory } from './peer-directory.js';
 import { createPeerHandle } from './peer-handle.js';
-import type { PeerHandle, PeerTiming } from './peer-handle.js';
+import type { PeerHandle } from './peer-handle.js';
 import { createHealthTracker } from './peer-health.js';
+import type { PeerTiming } from './peer-timing.js';
 
 /** The peers of the mesh by name. */
 export interface PeerPool extends Disposable {

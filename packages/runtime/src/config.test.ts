@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { field, readConfig } from './index.js';
+import type { Field } from './index.js';
 
 const fields = {
   name: field.string('T_NAME', { description: 'a name', pattern: /[a-z]+/ }),
@@ -52,7 +53,7 @@ test('every problem is reported at once, by name', () => {
       '  T_NAME: is required; set T_NAME (a name)',
       '  T_PORT: "70000" is not a whole number from 0 to 65535',
       '  T_RATE: "NaN" is not a number from 0 to 1',
-      '  T_WAIT: "250" is not a duration with a unit (250ms, 5s, 2m, 1h) from 0 ms to 60000 ms',
+      '  T_WAIT: "250" is not a duration with a unit (250ms, 5s, 2m, 1h) of at most 1m',
       '  T_VERBOSE: "yes" is neither true nor false',
       '  T_MODE: "slow" is not one of fast, safe',
       '  T_PEERS: item 2 is empty',
@@ -83,6 +84,46 @@ test('a secret is the content of its file, and a missing file is named', async (
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test('an address to listen on may leave the port to the system, one to call may not', () => {
+  const at = (text: string) =>
+    readConfig({ T_LISTEN: text }, { listen: field.listen('T_LISTEN', { description: 'where' }) }).listen;
+  assert.deepEqual(at('127.0.0.1:0'), { host: '127.0.0.1', port: 0 });
+  assert.deepEqual(at('[::1]:65535'), { host: '[::1]', port: 65535 });
+  for (const text of ['localhost', ':80', 'a:65536', '::1:80', 'http://a:80'])
+    assert.throws(() => at(text), {
+      message: new RegExp(`"${text}" is not host:port with a port from 0 to 65535`),
+    });
+  assert.throws(() => readConfig({ T_NAME: 'ant', T_PEERS: 'a:0' }, fields), {
+    message: /a port from 1 to 65535/,
+  });
+});
+
+test('every field says what it may hold, and writes its default as it would be set', () => {
+  const written = (text: Field<unknown>) => [
+    text.values,
+    text.fallback === undefined ? undefined : text.format(text.fallback),
+  ];
+  assert.deepEqual(Object.values<Field<unknown>>(fields).map(written), [
+    ['text', undefined],
+    ['whole number from 0 to 65535', '7000'],
+    ['number from 0 to 1', '0.5'],
+    ['duration of at most 1m', '250ms'],
+    ['true, false', 'false'],
+    ['fast, safe', 'safe'],
+    ['path', undefined],
+    ['host:port, comma between', ''],
+    ['path of a file that holds it', undefined],
+  ]);
+  const wait = field.durationMs('T', { description: '', min: 0 });
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e9 }), (valueMs) => wait.parse(wait.format(valueMs)) === valueMs),
+  );
+  assert.deepEqual(
+    [1000, 90_000, 7_200_000, 0].map((valueMs) => wait.format(valueMs)),
+    ['1s', '90s', '2h', '0ms'],
+  );
 });
 
 test('an integer field takes exactly the whole numbers in its range', () => {

@@ -1,7 +1,8 @@
 export * from './atomic-file.js';
+export * from './cleanup-stack.js';
 export * as field from './config.js';
 export { readConfig } from './config.js';
-export type { ConfigOf, Env, Field, FieldOptions } from './config.js';
+export type { ConfigOf, Env, Field, FieldOptions, ListenAddress } from './config.js';
 export * from './deadline.js';
 export * from './digest.js';
 export * from './errors.js';

@@ -126,7 +126,8 @@ function createStop(host: Host, log: Log): Stop {
   };
 }
 
-const LOG_FIELDS = {
+/** The setting that {@link runService} reads for every service. */
+export const LOG_FIELDS = {
   logLevel: oneOf('PARLEY_LOG_LEVEL', LOG_LEVELS, {
     description: `least severe lines that are logged: ${LOG_LEVELS.join(', ')}`,
     fallback: 'info',

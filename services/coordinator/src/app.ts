@@ -1,27 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import {
-  connectBus,
-  createPublisher,
-  ensureTopology,
-  natsBlobs,
-  readLast,
-  STREAMS,
-  subjects,
-} from '@parley/bus';
-import type { BusOptions } from '@parley/bus';
+import { readLast, STREAMS, subjects } from '@parley/bus';
 import { CoordinatorService, RoundGeneratedSchema } from '@parley/contracts';
 import type { Run } from '@parley/contracts';
 import { extractAnswer } from '@parley/evaluation';
-import {
-  createCleanupStack,
-  createPeerPool,
-  createRunEvents,
-  followPeerDirectory,
-  openRuns,
-} from '@parley/mesh';
-import { implement, startGrpcServer } from '@parley/runtime';
+import { joinMesh } from '@parley/mesh';
+import { createCleanupStack, implement, startGrpcServer } from '@parley/runtime';
 import type { Service, StartContext } from '@parley/runtime';
-import { parseListen } from './config.js';
 import type { CoordinatorConfig } from './config.js';
 import { createCoordinatorService } from './coordinator-service.js';
 import { followMesh } from './mesh-feed.js';
@@ -42,22 +26,18 @@ export interface Coordinator extends Service {
 export async function startCoordinator(context: StartContext<CoordinatorConfig>): Promise<Coordinator> {
   const { config, log, fail } = context;
   const cleanup = createCleanupStack();
-  const stopping = new AbortController();
   const wallClockMs = () => Date.now();
   const nowMs = () => performance.now();
   try {
-    const bus = cleanup.use(
-      await connectBus({ ...natsAuth(config), servers: config.natsUrl, name: 'coordinator', log }),
+    const topology = { leaseTtlMs: config.leaseMs };
+    const mesh = await joinMesh(
+      { service: 'coordinator', config, topology, log, fail, nowMs, wallClockMs },
+      cleanup,
     );
-    await ensureTopology(bus, { leaseTtlMs: config.leaseMs });
-    const blobs = natsBlobs(bus);
-    const publisher = createPublisher(bus, { source: 'parley/coordinator', blobs });
-    cleanup.defer(() => stopping.abort());
+    const { bus, blobs, publisher, directory, pool, events, stopping } = mesh;
     const progress = createPeerProgressLog();
     const feed = await followMesh(bus, blobs, progress, stopping.signal, fail);
-    const directory = await followPeerDirectory(bus, stopping.signal, fail);
-    const pool = cleanup.use(createPeerPool({ directory, timing: config, log, nowMs }));
-    const store = createRunStore(await openRuns(bus));
+    const store = createRunStore(mesh.runs);
 
     const runListeners = new Set<(run: Run) => void>();
     const complete = (run: Run) => withProgress({ bus, blobs, progress, pool }, run);
@@ -65,7 +45,7 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       bus,
       blobs,
       publisher,
-      events: createRunEvents(publisher, wallClockMs),
+      events,
       pool,
       progress,
       tools: { extractAnswer: (text, forms) => extractAnswer(text, { forms }), nowMs, wallClockMs },
@@ -106,7 +86,7 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       wallClockMs,
     });
     const services = [implement(CoordinatorService, service)];
-    const grpc = cleanup.use(await startGrpcServer({ ...parseListen(config.listen), services, log }));
+    const grpc = cleanup.use(await startGrpcServer({ ...config.listen, services, log }));
     grpc.setServing(true);
     log.info({ address: grpc.address }, 'coordinator listens');
     return {
@@ -123,8 +103,4 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
     await cleanup.close();
     throw error;
   }
-}
-
-function natsAuth({ natsCredentialsFile: credsFile }: CoordinatorConfig): Pick<BusOptions, 'auth'> {
-  return credsFile === undefined ? {} : { auth: { kind: 'creds', credsFile } };
 }

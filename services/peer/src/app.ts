@@ -1,6 +1,14 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { anyBlobs, connectBus, createPublisher, ensureTopology, fileBlobs, natsBlobs } from '@parley/bus';
+import {
+  anyBlobs,
+  busOptions,
+  connectBus,
+  createPublisher,
+  ensureTopology,
+  fileBlobs,
+  natsBlobs,
+} from '@parley/bus';
 import type { BlobStore, Bus, Publisher } from '@parley/bus';
 import { PeerService } from '@parley/contracts';
 import {
@@ -11,13 +19,11 @@ import {
   readTokenizerFiles,
 } from '@parley/lm';
 import type { LanguageModel } from '@parley/lm';
-import { ParleyError, implement, startGrpcServer } from '@parley/runtime';
-import type { Log, Service } from '@parley/runtime';
+import { ParleyError, createCleanupStack, implement, startGrpcServer } from '@parley/runtime';
+import type { CleanupStack, Log, Service } from '@parley/runtime';
 import { announce } from './announce.js';
 import { updateChange } from './apply-update.js';
 import { checkpointDigest } from './checkpoint-digest.js';
-import { createClosers } from './closers.js';
-import type { Closers } from './closers.js';
 import { advertisedAddress, describeMethod } from './config.js';
 import type { PeerConfig } from './config.js';
 import { mappingLmErrors } from './lm-failure.js';
@@ -68,26 +74,26 @@ export interface RunningPeer extends Service, AsyncDisposable {
  *   ADDRESS_UNUSABLE
  */
 export async function startPeer(config: PeerConfig, deps: PeerDeps): Promise<RunningPeer> {
-  const closers = createClosers();
+  const cleanup = createCleanupStack();
   try {
-    return await start(config, deps, closers);
+    return await start(config, deps, cleanup);
   } catch (error) {
-    await closers.close();
+    await cleanup.close();
     throw error;
   }
 }
 
-async function start(config: PeerConfig, deps: PeerDeps, closers: Closers): Promise<RunningPeer> {
+async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack): Promise<RunningPeer> {
   const { log, fail, signal, nowMs = () => performance.now(), date = () => new Date() } = deps;
   const startTime = date();
-  const bus = closers.add(await openBus(config, log));
+  const bus = cleanup.use(await connectBus(busOptions(config, `parley-peer-${config.name}`, log)));
   await ensureTopology(bus);
   const blobs = openBlobs(config, bus);
   const publisher = createPublisher(bus, { source: `parley/peer/${config.name}`, blobs });
   const { versions, weights } = openOutputs(config, deps, { bus, publisher, blobs });
 
   const { engine, codec } = await mappingLmErrors(() => openModel(config, log));
-  closers.add(engine);
+  cleanup.use(engine);
   signal?.throwIfAborted();
   const store = await openState(config, engine);
   refuseOlderState(config, store, await versions.last());
@@ -107,12 +113,12 @@ async function start(config: PeerConfig, deps: PeerDeps, closers: Closers): Prom
   const snapshots = createSnapshots(join(config.stateDir, 'snapshots.jsonl'), store, weights);
   const service = createPeerService({ model, codec, store, weights, snapshots, applyUpdate });
   const services = [implement(PeerService, service)];
-  const server = closers.add(await startGrpcServer({ ...config.listen, services, log }));
+  const server = cleanup.use(await startGrpcServer({ ...config.listen, services, log }));
   const address = advertisedAddress(config, server.port);
   await model.publishPending();
   await announce(bus, config.name, address, startTime);
   const updates = { peer: config.name, bus, blobs, publisher, applyUpdate, log };
-  const consumption = closers.add(await consumeUpdates(updates));
+  const consumption = cleanup.use(await consumeUpdates(updates));
   consumption.done.catch(fail);
   server.setServing(true);
   log.info({ address, version: store.head.version, ...engine.info }, 'serving');
@@ -126,15 +132,9 @@ async function start(config: PeerConfig, deps: PeerDeps, closers: Closers): Prom
       await server.drain(Math.max(0, endMs - nowMs()));
       await model.close();
     },
-    close: closers.close,
-    [Symbol.asyncDispose]: closers.close,
+    close: cleanup.close,
+    [Symbol.asyncDispose]: cleanup.close,
   };
-}
-
-function openBus({ name, natsUrl, natsCredentials }: PeerConfig, log: Log): Promise<Bus> {
-  const auth =
-    natsCredentials === undefined ? {} : { auth: { kind: 'creds' as const, credsFile: natsCredentials } };
-  return connectBus({ servers: natsUrl.split(','), name: `parley-peer-${name}`, log, ...auth });
 }
 
 function openBlobs({ blobs }: PeerConfig, bus: Bus): BlobStore {

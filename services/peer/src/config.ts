@@ -1,16 +1,11 @@
 import { hostname } from 'node:os';
+import { BUS_FIELDS } from '@parley/bus';
 import { field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
 import type { Trainable } from '@parley/lm';
 
 /** The mesh allows 64 characters; the name of the update consumer, peer-<name>, has to fit them too. */
 const NAME = /[A-Za-z0-9_-]{1,59}/;
-
-/** Where a server listens; port 0 lets the system choose. */
-export interface ListenAddress {
-  readonly host: string;
-  readonly port: number;
-}
 
 /** Every setting of a peer, by the name it has in {@link PeerConfig}. */
 export const PEER_FIELDS = {
@@ -22,7 +17,7 @@ export const PEER_FIELDS = {
   stateDir: field.path('PARLEY_STATE_DIR', {
     description: 'folder of the committed state; made if missing, never shared',
   }),
-  listen: listenField('PARLEY_LISTEN', {
+  listen: field.listen('PARLEY_LISTEN', {
     description: 'host:port to serve gRPC on; port 0 takes a free one',
     fallback: { host: '127.0.0.1', port: 0 },
   }),
@@ -31,13 +26,7 @@ export const PEER_FIELDS = {
       description: 'host:port under which others reach it; the listening one unless set',
     }),
   ),
-  natsUrl: field.string('PARLEY_NATS_URL', {
-    description: 'address of nats-server',
-    fallback: 'nats://127.0.0.1:4222',
-  }),
-  natsCredentials: field.optional(
-    field.path('PARLEY_NATS_CREDENTIALS_FILE', { description: 'NATS credentials file (.creds)' }),
-  ),
+  ...BUS_FIELDS,
   device: field.oneOf('PARLEY_DEVICE', ['cpu', 'webgpu', 'cuda', 'auto'], {
     description: 'where the model runs; a device that is missing is an error',
     fallback: 'cpu',
@@ -53,11 +42,12 @@ export const PEER_FIELDS = {
     fallback: false,
   }),
   train: trainField('PARLEY_TRAIN', {
-    description: 'which weights train: full, or lora:<rank>[:<alpha>] (alpha is twice the rank unless given)',
+    description: 'which weights train: all, or low-rank adapters (alpha is twice the rank unless given)',
     fallback: { kind: 'full' },
   }),
   blobs: blobsField('PARLEY_BLOBS', {
-    description: 'where weights are stored for others: nats, or file:///folder',
+    description:
+      "where weights are stored for others: nats-server's object store, or a folder that they share",
     fallback: 'nats',
   }),
   keepVersions: field.integer('PARLEY_KEEP_VERSIONS', {
@@ -92,17 +82,8 @@ export function describeMethod(train: Trainable): string {
   return train.kind === 'full' ? 'full' : `lora rank ${train.rank} alpha ${train.alpha}`;
 }
 
-function listenField(env: string, options: FieldOptions<ListenAddress>): Field<ListenAddress> {
-  return custom(env, options, (text) => {
-    const [, host, port] = /^(\[[0-9a-fA-F:]+\]|[^\s:[\]/]+):(\d{1,5})$/.exec(text) ?? [];
-    if (host === undefined || Number(port) > 65535)
-      throw new Error(`"${text}" is not host:port with a port from 0 to 65535`);
-    return { host, port: Number(port) };
-  });
-}
-
 function trainField(env: string, options: FieldOptions<Trainable>): Field<Trainable> {
-  return custom(env, options, (text) => {
+  const parse = (text: string): Trainable => {
     if (text === 'full') return { kind: 'full' };
     const [, rankText, alphaText] = /^lora:(\d{1,4})(?::(\d+(?:\.\d+)?))?$/.exec(text) ?? [];
     const rank = Number(rankText);
@@ -112,20 +93,15 @@ function trainField(env: string, options: FieldOptions<Trainable>): Field<Traina
         `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32`,
       );
     return { kind: 'lora', rank, alpha, seed: 0 };
-  });
+  };
+  const format = (train: Trainable) => (train.kind === 'full' ? 'full' : `lora:${train.rank}:${train.alpha}`);
+  return field.parsed(env, options, { values: 'full, lora:<rank>[:<alpha>]', parse, format });
 }
 
 function blobsField(env: string, options: FieldOptions<string>): Field<string> {
-  return custom(env, options, (text) => {
+  const parse = (text: string): string => {
     if (text === 'nats' || /^file:\/\/\/./.test(text)) return text;
     throw new Error(`"${text}" is neither nats nor file:///folder (an absolute path)`);
-  });
-}
-
-function custom<T>(
-  env: string,
-  { description, fallback }: FieldOptions<T>,
-  parse: (text: string) => T,
-): Field<T> {
-  return { env, description, fallback, optional: false, source: 'text', parse };
+  };
+  return field.parsed(env, options, { values: 'nats, file:///folder', parse });
 }

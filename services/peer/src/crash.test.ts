@@ -34,7 +34,7 @@ function launch(mesh: TestMesh, program: string, env: Record<string, string>, sh
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  mesh.closers.add({
+  mesh.cleanup.use({
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL');
     },
@@ -103,7 +103,7 @@ test('killed while it trains, a peer begins the update again from what was commi
   const stateDir = await temporaryFolder(t);
   const child = launch(mesh, MAIN, peerEnv(mesh, stateDir));
   const client = createClient(PeerService, await announcedAddress(mesh, 'ant'), { deadlineMs: 10_000 });
-  mesh.closers.add({ [Symbol.asyncDispose]: async () => client.close() });
+  mesh.cleanup.defer(() => client.close());
   await client.applyUpdate({ update: updateOf(0) });
   const endless = updateOf(1, { training: { ...updateOf(1).training!, epochs: 1000 } });
   const lost = client.applyUpdate({ update: endless }).catch(() => 'lost');
@@ -139,7 +139,7 @@ test('with no room for the commit, the update fails by name and goes through onc
     return (revision ?? 0) > 2 && address !== '';
   });
   const client = createClient(PeerService, address, { deadlineMs: 10_000 });
-  mesh.closers.add({ [Symbol.asyncDispose]: async () => client.close() });
+  mesh.cleanup.defer(() => client.close());
   let failure = '';
   await client.applyUpdate({ update: updateOf(0) }).catch((error: Error & { reason: string }) => {
     equal(error.reason, 'DISK_FULL');

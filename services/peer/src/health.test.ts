@@ -26,7 +26,7 @@ test('health and Describe answer within 100 ms while the engine trains', async (
   const mesh = await startMesh(t);
   const ant = await startTestPeer(mesh, await temporaryFolder(t));
   const health = new Client(`127.0.0.1:${ant.peer.port}`, credentials.createInsecure());
-  mesh.closers.add({ [Symbol.asyncDispose]: async () => health.close() });
+  mesh.cleanup.defer(() => health.close());
   equal(await check(health), SERVING);
 
   // Steps of several hundred milliseconds: an engine on the main thread would hold every answer up for as long.

@@ -1,6 +1,6 @@
 export { startPeer } from './app.js';
 export type { PeerDeps, RunningPeer } from './app.js';
 export { PEER_FIELDS } from './config.js';
-export type { ListenAddress, PeerConfig } from './config.js';
+export type { PeerConfig } from './config.js';
 export type { VersionLog } from './version-log.js';
 export type { WeightsLocation, WeightsStore } from './weights-store.js';

@@ -10,10 +10,8 @@ import type { Bus } from '@parley/bus';
 import { startNatsServer } from '@parley/bus/testing';
 import { PeerService, VersionCommittedSchema, WeightedUpdateSchema } from '@parley/contracts';
 import type { UpdateItemSchema, VersionCommitted, WeightedUpdate } from '@parley/contracts';
-import { createClient, createSilentLog, readConfig } from '@parley/runtime';
-import type { Client } from '@parley/runtime';
-import { createClosers } from './closers.js';
-import type { Closers } from './closers.js';
+import { createCleanupStack, createClient, createSilentLog, readConfig } from '@parley/runtime';
+import type { CleanupStack, Client } from '@parley/runtime';
 import { startPeer } from './app.js';
 import type { PeerDeps, RunningPeer } from './app.js';
 import { PEER_FIELDS } from './config.js';
@@ -38,7 +36,7 @@ export interface TestMesh {
   readonly url: string;
   readonly bus: Bus;
   /** What the test closes at its end, latest first. */
-  readonly closers: Closers;
+  readonly cleanup: CleanupStack;
   /** Publishes an update as pmi does. */
   publish(update: WeightedUpdate): Promise<void>;
   /** Every version that a peer has published, in order. */
@@ -47,17 +45,17 @@ export interface TestMesh {
 
 /** Starts a nats-server for one test. */
 export async function startMesh(t: TestContext): Promise<TestMesh> {
-  const closers = createClosers();
-  t.after(closers.close);
-  const nats = closers.add(await startNatsServer());
-  const bus = closers.add(await connectBus({ servers: nats.url, name: 'test' }));
+  const cleanup = createCleanupStack();
+  t.after(cleanup.close);
+  const nats = cleanup.use(await startNatsServer());
+  const bus = cleanup.use(await connectBus({ servers: nats.url, name: 'test' }));
   await ensureTopology(bus);
   const blobs = natsBlobs(bus);
   const publisher = createPublisher(bus, { source: 'parley/test', blobs });
   return {
     url: nats.url,
     bus,
-    closers,
+    cleanup,
     async publish(update) {
       const { updateId, peer, runId, round } = update;
       await publisher.publishOnce(WeightedUpdateSchema, update, {
@@ -117,7 +115,7 @@ export async function startTestPeer(
     await peer.drain(5000);
     await peer.close();
   };
-  mesh.closers.add({ [Symbol.asyncDispose]: stop });
+  mesh.cleanup.defer(stop);
   return { peer, client, failures, stop };
 }
 
@@ -148,6 +146,7 @@ export function updateOf(
       beta1: 0.9,
       beta2: 0.98,
       epsilon: 1e-8,
+      anchorReference: 'previous',
     },
     seed: BigInt(1000 + round),
     ...overrides,

@@ -1,15 +1,16 @@
 /** Releases what was acquired, last first: `AsyncDisposableStack` (ES2026) for the oldest Node we support. */
-export interface CleanupStack {
+export interface CleanupStack extends AsyncDisposable {
   /** Releases a resource with the others. @returns the resource */
   use<T extends AsyncDisposable | Disposable>(resource: T): T;
   defer(release: () => void | Promise<void>): void;
-  /** Releases everything once; the first failure is thrown after all have been tried. */
-  close(): Promise<void>;
+  /** Releases everything, once; whoever calls again waits for the same. The first failure is thrown after all were tried. */
+  readonly close: () => Promise<void>;
 }
 
 export function createCleanupStack(): CleanupStack {
   const releases: (() => void | PromiseLike<void>)[] = [];
-  const close = async (): Promise<void> => {
+  let closing: Promise<void> | undefined;
+  const releaseAll = async (): Promise<void> => {
     let failure: { error: unknown } | undefined;
     for (let release = releases.pop(); release !== undefined; release = releases.pop()) {
       try {
@@ -20,14 +21,21 @@ export function createCleanupStack(): CleanupStack {
     }
     if (failure) throw failure.error;
   };
+  const defer = (release: () => void | PromiseLike<void>): void => {
+    if (closing)
+      throw new Error('The cleanup stack is closed already; what is acquired now would never be released');
+    releases.push(release);
+  };
+  const close = (): Promise<void> => (closing ??= releaseAll());
   return {
     use(resource) {
-      releases.push(() =>
+      defer(() =>
         Symbol.asyncDispose in resource ? resource[Symbol.asyncDispose]() : resource[Symbol.dispose](),
       );
       return resource;
     },
-    defer: (release) => void releases.push(release),
+    defer,
     close,
+    [Symbol.asyncDispose]: close,
   };
 }
