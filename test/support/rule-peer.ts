@@ -429,11 +429,12 @@ function train(
   { items, training }: WeightedUpdate,
 ): Record<Operator, number> {
   const next = { ...skills };
+  const anchor = training?.anchorReference === 'previous' ? skills : frozen;
   for (const { question, weight, anchorWeight } of items) {
     const { operator } = solve(question);
     const step = 10 * training!.learningRate;
     next[operator] +=
-      step * (weight * (1 - next[operator]) + anchorWeight * (frozen[operator] - next[operator]));
+      step * (weight * (1 - next[operator]) + anchorWeight * (anchor[operator] - next[operator]));
   }
   return next;
 }

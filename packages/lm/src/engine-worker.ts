@@ -91,6 +91,9 @@ async function perform(
     case 'importState':
       engine.importState(call.arguments.weights, call.arguments.optimizer);
       return { value: null, transfer: [] };
+    case 'anchorTo':
+      await engine.anchorTo(call.arguments.target);
+      return { value: null, transfer: [] };
     case 'exportMerged': {
       const tensors = await engine.exportMerged();
       return { value: tensors, transfer: [...tensors.values()].map((t) => t.data.buffer as ArrayBuffer) };

@@ -88,6 +88,23 @@ for (const architecture of architectures) {
   }
 }
 
+test('the KL anchor can move to the current weights and back to the loaded ones', async () => {
+  for (const trainable of [{ kind: 'full' } as const, lora]) {
+    const engine = await open('llama', { trainable });
+    const pull = () => engine.trainStep([sequence(12, 5, { weight: 0, anchorWeight: 1 })], gradientOnly);
+    for (let i = 0; i < 3; i++) await engine.trainStep([sequence(12, i)], settings);
+    const { anchorLoss: fromLoaded } = await pull();
+    assert.ok(fromLoaded > 1e-4, `${fromLoaded}`);
+    await engine.anchorTo('current');
+    assert.ok(Math.abs((await pull()).anchorLoss) < 1e-6);
+    for (let i = 0; i < 3; i++) await engine.trainStep([sequence(12, i)], settings);
+    assert.ok((await pull()).anchorLoss > 1e-5, 'the copy stays where it was taken');
+    await engine.anchorTo('loaded');
+    assert.ok((await pull()).anchorLoss > fromLoaded / 2);
+    await engine.close();
+  }
+});
+
 test('the KL to the reference is zero before training, and the reference does not move', async () => {
   for (const trainable of [{ kind: 'full' } as const, lora]) {
     const engine = await open('llama', { trainable });

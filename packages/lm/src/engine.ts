@@ -6,6 +6,7 @@ import type { GenerationSettings } from './generation-row.js';
 import { generate } from './generator.js';
 import { initWeights } from './init-weights.js';
 import type {
+  AnchorTarget,
   Completion,
   EngineOptions,
   GenerateHooks,
@@ -43,6 +44,7 @@ export interface Engine {
   trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
   exportState(): { weights: Uint8Array<ArrayBuffer>; optimizer: Uint8Array<ArrayBuffer> };
   importState(weights: Uint8Array, optimizer: Uint8Array | null): void;
+  anchorTo(target: AnchorTarget): Promise<void>;
   exportMerged(): Promise<Map<string, Tensor>>;
   close(): Promise<void>;
 }
@@ -119,6 +121,10 @@ export async function createEngine(
     exportState: () => exportModelState(weights.trainable, trainer.state),
     importState(weightBytes, optimizerBytes) {
       importModelState(weights, trainer.state, weightBytes, optimizerBytes);
+    },
+    async anchorTo(target) {
+      if (target === 'current') await weights.anchorHere();
+      else weights.anchorAtReference();
     },
     async exportMerged() {
       const feeds = await weights.current();

@@ -23,6 +23,7 @@ export { initLanguageModel, loadLanguageModel } from './load-language-model.js';
 export { LmError as LanguageModelError } from './lm-error.js';
 export type { OptimizerSettings } from './adamw.js';
 export type {
+  AnchorTarget,
   Completion,
   Device,
   EngineOptions,

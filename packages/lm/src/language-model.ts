@@ -115,17 +115,20 @@ export interface TrainSequence {
   readonly target: readonly number[];
   /** Factor of this sequence's mean token cross-entropy. */
   readonly weight: number;
-  /** Factor of this sequence's mean token KL(reference ‖ model); default 0. */
+  /** Factor of this sequence's mean token KL(anchor ‖ model), see {@link LanguageModel.anchorTo}; default 0. */
   readonly anchorWeight?: number;
   /** Relative weights of the target's tokens in the cross-entropy's mean (Σ τ·CE / Σ τ); default uniform. */
   readonly tokenWeights?: Float32Array;
 }
 
+/** What the KL anchor of training pulls towards. */
+export type AnchorTarget = 'loaded' | 'current';
+
 /** What one optimiser step did. */
 export interface TrainStep {
   /** (1/N) Σ wᵢ · mean cross-entropy before the step, nats. */
   readonly loss: number;
-  /** (1/N) Σ aᵢ · mean KL(reference ‖ model) before the step, nats. */
+  /** (1/N) Σ aᵢ · mean KL(anchor ‖ model) before the step, nats. */
   readonly anchorLoss: number;
   /** Global norm before clipping. */
   readonly gradNorm: number;
@@ -172,10 +175,15 @@ export interface LanguageModel extends AsyncDisposable {
   /** Scores spans with the current weights or, with `reference`, with those the model was loaded with. */
   score(items: readonly ScoreItem[], options?: { readonly reference?: boolean }): Promise<Score[]>;
   /**
-   * One optimiser step on L = (1/N) Σᵢ [ wᵢ · mean CE + aᵢ · mean KL(reference ‖ model) ] over the N sequences given.
+   * One optimiser step on L = (1/N) Σᵢ [ wᵢ · mean CE + aᵢ · mean KL(anchor ‖ model) ] over the N sequences given.
    * Rejects with `WEIGHT_NOT_FINITE` naming the index, or `GRADIENT_NOT_FINITE`; the weights then stay as they were.
    */
   trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
+  /**
+   * Chooses what the KL anchor pulls towards: the weights the model was `loaded` with (the default), or a copy of its
+   * `current` ones. Not part of the exported state.
+   */
+  anchorTo(target: AnchorTarget): Promise<void>;
   /** Trainable weights, AdamW moments and step count. Equal states give equal bytes. */
   exportState(): Promise<ModelState>;
   /** Restores what {@link exportState} gave, exactly. Without `optimizer` the moments and the step count restart. */

@@ -96,6 +96,9 @@ function openModel(setup: WorkerSetup, onProgress?: (fraction: number) => void):
     importState: async ({ weights, optimizer }) => {
       await call('importState', { weights, optimizer: optimizer ?? null });
     },
+    anchorTo: async (target) => {
+      await call('anchorTo', { target });
+    },
     exportMerged: () => call('exportMerged', null),
     close: () => {
       closing ??= (ended ? Promise.resolve() : Promise.resolve(post({ kind: 'close' }))).then(() => exited);

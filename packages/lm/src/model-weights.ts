@@ -26,6 +26,12 @@ export interface ModelWeights {
   training(): WeightFeeds;
   /** The weights the model was loaded with. */
   reference(): WeightFeeds;
+  /** What the KL anchor of training pulls towards: the reference, until {@link anchorHere}. */
+  anchor(): WeightFeeds;
+  /** From now on the anchor pulls towards a copy of the weights as they are at this moment. */
+  anchorHere(): Promise<void>;
+  /** From now on the anchor pulls towards the reference again. */
+  anchorAtReference(): void;
   /** Must be called before trainable parameters are written for the first time after any of the above was used. */
   beforeChange(): void;
 }
@@ -43,16 +49,46 @@ export function createModelWeights(
   reload: () => Map<string, Float32Array>,
 ): ModelWeights {
   const shapes = parameterShapes(config);
-  return trainable.kind === 'lora'
-    ? loraWeights(config, base, shapes, trainable, runner)
-    : fullWeights(base, shapes, reload);
+  const weights =
+    trainable.kind === 'lora'
+      ? loraWeights(config, base, shapes, trainable, runner)
+      : fullWeights(base, shapes, reload);
+  return withAnchor(weights, changingNames(config, trainable), shapes);
+}
+
+/** Parameters whose current values differ from the reference's once training began. */
+function changingNames(config: ModelConfig, trainable: Trainable): string[] {
+  if (trainable.kind === 'full') return [...parameterShapes(config).keys()];
+  return loraAdapters(config, trainable).map(({ weight }) => weight);
+}
+
+type Unanchored = Omit<ModelWeights, 'anchor' | 'anchorHere' | 'anchorAtReference'>;
+
+function withAnchor(
+  weights: Unanchored,
+  changing: readonly string[],
+  shapes: Map<string, readonly number[]>,
+): ModelWeights {
+  let here: WeightFeeds | undefined;
+  return {
+    ...weights,
+    anchor: () => here ?? weights.reference(),
+    async anchorHere() {
+      const feeds = await weights.current();
+      const copies = new Map(changing.map((name) => [name, (feeds[name].data as Float32Array).slice()]));
+      here = { ...feeds, ...weightFeeds(copies, shapes) };
+    },
+    anchorAtReference() {
+      here = undefined;
+    },
+  };
 }
 
 function fullWeights(
   base: Map<string, Float32Array>,
   shapes: Map<string, readonly number[]>,
   reload: () => Map<string, Float32Array>,
-): ModelWeights {
+): Unanchored {
   const feeds = weightFeeds(base, shapes);
   let changed = false;
   let reference: WeightFeeds | undefined;
@@ -80,7 +116,7 @@ function loraWeights(
   shapes: Map<string, readonly number[]>,
   settings: Trainable & { kind: 'lora' },
   runner: PassRunner,
-): ModelWeights {
+): Unanchored {
   const adapters = loraAdapters(config, settings);
   const weights = initLora(adapters, settings.seed);
   const adapterShapes = new Map<string, readonly number[]>();

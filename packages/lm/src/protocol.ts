@@ -2,6 +2,7 @@ import { LmError } from './lm-error.js';
 import type { LmErrorReason } from './lm-error.js';
 import type { ModelConfig } from './config.js';
 import type {
+  AnchorTarget,
   Completion,
   EngineOptions,
   GenerateItem,
@@ -51,6 +52,7 @@ export interface EngineCalls {
     arguments: { readonly weights: Uint8Array; readonly optimizer: Uint8Array | null };
     result: null;
   };
+  anchorTo: { arguments: { readonly target: AnchorTarget }; result: null };
   exportMerged: { arguments: null; result: Map<string, Tensor> };
 }
 

@@ -142,13 +142,13 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
   );
 }
 
-/** The reference's hidden states of the target rows, and its output matrix when the model's own one trains. */
+/** The anchor's hidden states of the target rows, and its output matrix when the model's own one trains. */
 async function referenceFeeds(
   { config, runner, sequences, weights }: TrainerContext,
   batch: readonly WeightedSequence[],
   rows: number,
 ): Promise<Record<string, Tensor>> {
-  const reference = weights.reference();
+  const reference = weights.anchor();
   const hidden = new Float32Array(rows * config.hiddenSize);
   hidden.set(await hiddenOfTargets({ config, runner, sequences }, reference, batch));
   return {

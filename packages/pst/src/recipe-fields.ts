@@ -78,6 +78,7 @@ export const RECIPE_FIELDS: Readonly<Record<string, FieldRule>> = Object.freeze(
   target: choice('ours', 'aggregate', 'own'),
   'anchor.on': choice('ours', 'none', 'all', 'agreed', 'abstained', 'agreed-and-abstained'),
   'anchor.weight': atLeast('ours', 0),
+  'anchor.reference': choice('ours', 'initial', 'previous'),
   'guards.independentSupport': { type: 'boolean', source: 'ours' },
   'guards.maxAgreement': optionalShare('ours'),
   'guards.minAgreement': optionalShare('ours'),

@@ -99,11 +99,18 @@ export interface WeightRecipe {
   ablation: WeightAblation;
 }
 
+/**
+ * The frozen self of the KL anchor. `initial`: version 0, so that nothing is ever forgotten, but what earlier rounds
+ * taught is pulled back. `previous`: the version an update starts from, a bound on each step.
+ */
+export type AnchorReference = 'initial' | 'previous';
+
 /** KL(frozen self ‖ current self), mean over the tokens of the item's target. */
 export interface AnchorRecipe {
   on: AnchorScope;
   /** β of the KL term. */
   weight: number;
+  reference: AnchorReference;
 }
 
 /** Label-free protection. `null` switches one guard off. */
@@ -218,7 +225,7 @@ export const PAPER: Recipe = deepFreeze({
     ablation: 'none',
   },
   target: 'aggregate',
-  anchor: { on: 'none', weight: 0 },
+  anchor: { on: 'none', weight: 0, reference: 'previous' },
   guards: {
     independentSupport: false,
     maxAgreement: null,
@@ -257,7 +264,7 @@ export const TRUST: Recipe = deepFreeze({
   generation: { ...PAPER.generation, context: 'independent' },
   aggregate: { ...PAPER.aggregate, strategy: 'trust', minMargin: 0.9 },
   weight: { ...PAPER.weight, kind: 'disagree', max: 1, normalize: false },
-  anchor: { on: 'agreed-and-abstained', weight: 1 },
+  anchor: { on: 'agreed-and-abstained', weight: 1, reference: 'previous' },
   training: {
     ...PAPER.training,
     learningRate: 3e-4,

@@ -85,7 +85,7 @@ describe('update items', () => {
     assert.deepEqual(skipped(recipe({ weight: { author: 'skip' } }), 'b', sequential('p', ['1', '1'])), [
       'author',
     ]);
-    const bare = { ...ANCHORED, anchor: { on: 'none' as const, weight: 0 } };
+    const bare = { ...ANCHORED, anchor: { ...ANCHORED.anchor, on: 'none' as const, weight: 0 } };
     assert.deepEqual(skipped(bare, 'a', question('p', ['1', '1', '1'])), ['zero-weight']);
     const cut = {
       ...question('p', ['1']),

@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { AppliedUpdateSchema, TrainingReportSchema } from '@parley/contracts';
-import type { TrainingReport, UpdateItem, WeightedUpdate } from '@parley/contracts';
+import type { TrainingReport, TrainingSettings, UpdateItem, WeightedUpdate } from '@parley/contracts';
 import { LmError } from '@parley/lm';
 import type { LanguageModel, TrainSequence } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
@@ -39,7 +39,7 @@ export function updateChange(update: WeightedUpdate, context: UpdateContext): Ch
       const items = activeItems(update);
       const steps = await plan(update, items, context);
       return async (model) => {
-        const report = await train(model, updateId, steps, context.signal);
+        const report = await train(model, update, steps, context.signal);
         return { ...report, items: items.length, seconds: (context.nowMs() - begunMs) / 1000 };
       };
     },
@@ -77,12 +77,26 @@ async function plan(
     throw new ParleyError('REQUEST_INVALID', `Update ${updateId} has items but no training settings`);
   }
   checkTrainingSettings(training);
+  checkAnchor(training, items);
   const encoded = await encodeAll(items, (item) => encodeItem(item, codec, contextTokens));
   const sequences = encoded.map((sequence) => {
     if (sequence instanceof Error) throw sequence;
     return sequence;
   });
   return planSteps(sequences, training, seed);
+}
+
+/** @throws ParleyError REQUEST_INVALID if an item is to be anchored and nothing says to what */
+function checkAnchor({ anchorReference }: TrainingSettings, items: readonly NamedItem[]): void {
+  if (['initial', 'previous'].includes(anchorReference)) return;
+  const anchored = items.find(({ item }) => item.anchorWeight > 0);
+  if (anchored === undefined && anchorReference === '') return;
+  throw new ParleyError(
+    'REQUEST_INVALID',
+    `Training settings of the update: anchor_reference is "${anchorReference}", must be "initial" or "previous"` +
+      (anchored ? `; ${anchored.name} has an anchor weight` : ''),
+    { details: { anchor_reference: anchorReference } },
+  );
 }
 
 function nameOf({ updateId }: WeightedUpdate, { promptId }: UpdateItem, index: number): string {
@@ -123,11 +137,15 @@ function encodeItem({ item, name }: NamedItem, codec: TextCodec, contextTokens: 
 
 async function train(
   model: LanguageModel,
-  updateId: string,
+  { updateId, training }: WeightedUpdate,
   steps: readonly PlannedStep<TrainSequence>[],
   signal: AbortSignal,
 ): Promise<TrainingReport> {
   const total = { loss: 0, anchorLoss: 0, gradNorm: 0, tokens: 0 };
+  const anchored = steps.some(({ items }) => items.some((item) => (item.anchorWeight ?? 0) > 0));
+  // A copy of the weights, where one is needed.
+  const anchor = anchored && training?.anchorReference === 'previous' ? 'current' : 'loaded';
+  await model.anchorTo(anchor);
   for (const [index, { items, settings }] of steps.entries()) {
     signal.throwIfAborted();
     const step = await model.trainStep(items, settings).catch((error: unknown) => {
@@ -156,7 +174,7 @@ function isDivergence(error: unknown): boolean {
 
 function diverged(updateId: string, step: number, steps: number, cause?: unknown): ParleyError {
   return new ParleyError(
-    'REQUEST_INVALID',
+    'TRAINING_DIVERGED',
     `Training diverged in step ${step + 1} of ${steps} of update ${updateId}: its loss or gradient is not finite. The ` +
       'weights are as before; lower learning_rate or set max_grad_norm',
     { details: { updateId, step: String(step) }, cause },

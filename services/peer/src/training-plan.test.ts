@@ -19,6 +19,7 @@ function settings(overrides: Partial<TrainingSettings> = {}): TrainingSettings {
     beta1: 0.9,
     beta2: 0.98,
     epsilon: 1e-8,
+    anchorReference: 'previous',
     ...overrides,
   });
 }

@@ -1,10 +1,10 @@
 import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
 import { test } from 'node:test';
-import { equals } from '@bufbuild/protobuf';
+import { create, equals } from '@bufbuild/protobuf';
 import { STREAMS, natsBlobs, readFrom, subjects } from '@parley/bus';
-import { UpdateRejectedSchema, VersionCommittedSchema } from '@parley/contracts';
+import { TrainingSettingsSchema, UpdateRejectedSchema, VersionCommittedSchema } from '@parley/contracts';
 import type { UpdateRejected, VersionCommitted, WeightedUpdateSchema } from '@parley/contracts';
-import { ParleyError, isParleyError } from '@parley/runtime';
+import { ParleyError, REASONS, isParleyError } from '@parley/runtime';
 import type { Reason } from '@parley/runtime';
 import { itemOf, startMesh, startTestPeer, temporaryFolder, until, updateOf } from './peer-test-support.js';
 import type { Literal, TestMesh, TestPeer } from './peer-test-support.js';
@@ -162,16 +162,21 @@ test('an update that can never be applied is refused by name, recorded and passe
     { items: [itemOf(1, { target: '' })], reason: 'REQUEST_INVALID', says: /has an empty target/ },
     { training: settings, reason: 'REQUEST_INVALID', says: /learning_rate is -1, must be above 0/ },
     { training: undefined, reason: 'REQUEST_INVALID', says: /no training settings/ },
+    {
+      training: create(TrainingSettingsSchema, { ...updateOf(0).training!, anchorReference: '' }),
+      reason: 'REQUEST_INVALID',
+      says: /anchor_reference is "", must be "initial" or "previous"; Item 1 .*has an anchor weight/,
+    },
     // Finite, but float32 arithmetic overflows: the first items train, the weights must come back.
     {
       items: [itemOf(1), itemOf(2), itemOf(3, { weight: 1e300 })],
-      reason: 'REQUEST_INVALID',
+      reason: 'TRAINING_DIVERGED',
       says: /Training diverged in step \d of 4 .*lower learning_rate/,
     },
   ];
   for (const { reason, says, ...overrides } of bad) {
     await rejects(ant.client.applyUpdate({ update: updateOf(0, overrides) }), (error) => {
-      ok(isParleyError(error, reason) && error.code === 'INVALID_ARGUMENT', String(error));
+      ok(isParleyError(error, reason) && error.code === REASONS[reason].code, String(error));
       match(error.message, says);
       return true;
     });

@@ -39,7 +39,10 @@ export function buildUpdates(
       round: round.round,
       peer: name,
       items,
-      training: create(TrainingSettingsSchema, recipe.training),
+      training: create(TrainingSettingsSchema, {
+        ...recipe.training,
+        anchorReference: recipe.anchor.reference,
+      }),
       seed: seedFrom(seed, 'update', index, name),
       ...(version !== undefined && { generatedVersion: version }),
     });
