@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { LISTENING, PRETRAINING } from '@parley/evaluation';
 import type { Cli } from '../cli.js';
 import { DEMO_FOLDER } from '../mesh/demo-peers.js';
@@ -28,7 +28,9 @@ export function pretrainCommand(cli: Cli): Command {
         'then among one another until they can judge what they hear, and writes them as Hugging Face folders. The same ' +
         'seed gives the same weights on the same kind of machine.',
     )
-    .option('--out <folder>', 'folder that gets one folder a model', DEMO_FOLDER)
+    .addOption(
+      new Option('--out <folder>', 'folder that gets one folder a model').default(DEMO_FOLDER, 'deploy/demo'),
+    )
     .addOption(seedOption('seed of weak spots, weights and data', POPULATION_SEED))
     .option('--steps <number>', 'steps each model learns alone', wholeNumber(1), PRETRAINING.steps)
     .option('--listening-steps <number>', 'steps among one another', wholeNumber(1), LISTENING.steps);
