@@ -22,6 +22,7 @@ import {
   testPrompts,
   testRecipe,
   testSpec,
+  until,
   untilEnded,
 } from '../support/test-mesh.js';
 import type { TestMesh } from '../support/test-mesh.js';
@@ -235,6 +236,26 @@ describe('collapse guards', () => {
     const byVersion = new Map(versions.map((entry) => [entry.version, entry.weights!.sha256]));
     assert.equal(byVersion.get(5n), byVersion.get(2n), 'the restored weights are those of version 2');
     assert.deepEqual(await learned(mesh, 'bee'), [true, true, true, false, false]);
+  });
+
+  it('takes peers back also when too few are left to learn, which pauses the run', async () => {
+    await using mesh = await startTestMesh();
+    const guards = { ...testRecipe().guards, entropyDrop: 0.75, action: 'rollback' as const };
+    await startTrio(mesh, { entropy: (version) => (version >= 2 ? 0.01 : 1) });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await client.createRun({ requestId: 'r1', spec: testSpec(testRecipe({ guards })) });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(32), close: true });
+    const { version } = await until(10_000, 'all three to be taken back', async () => {
+      const versions = await mesh.read(STREAMS.versions, VersionCommittedSchema, 'parley.versions.*.*');
+      const restores = versions.filter(({ cause }) => cause.case === 'restore');
+      return restores.length === 3 && restores[0];
+    });
+    assert.equal(version, 4n);
+    const { run } = await client.getRun({ runId: 'r1' });
+    assert.equal(run!.state, RunState.PAUSED);
+    assert.match(run!.stateReason, /0 of 3 peers still learn; the run is paused/);
+    assert.equal(run!.progress!.roundsGenerated, 3n);
   });
 
   it('report: a verdict and nothing else', async () => {

@@ -269,6 +269,52 @@ describe('a run that is disturbed', () => {
     assert.equal(update.items.length, 0);
   });
 
+  it('ends at once when it is stopped, drops the round in progress, and leaves its peers to another run', async () => {
+    await using mesh = await startTestMesh();
+    const peers = await startTrio(mesh, { latencyMs: 40 });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(24), close: true });
+    await until(5000, 'the second round to be under way', async () =>
+      peers[1].asked.some((id) => id.startsWith('r1/1/')),
+    );
+    const { run: stopped } = await client.stopRun({ runId: 'r1' });
+    assert.equal(stopped!.state, RunState.STOPPED);
+    await client.createRun({ requestId: 'r2', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r2', prompts: testPrompts(8), close: true });
+    assert.equal((await untilEnded(client, 'r2')).state, RunState.COMPLETED);
+    assert.equal((await generated(mesh)).length, 1, 'the round in progress is not finished behind the back');
+    for (const { applied, asked } of peers) {
+      assert.deepEqual(
+        applied.map((id) => id.slice(0, 4)),
+        ['r1/0', 'r2/0'],
+      );
+      const lastOfFirst = asked.findLastIndex((id) => id.startsWith('r1/'));
+      assert.ok(
+        lastOfFirst < asked.findIndex((id) => id.startsWith('r2/')),
+        'nobody asks for the stopped run',
+      );
+    }
+  });
+
+  it('can be stopped while it waits for a lost peer', async () => {
+    await using mesh = await startTestMesh();
+    const [, bee] = await startTrio(mesh, { latencyMs: 10 });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(8), close: true });
+    await until(5000, 'bee to be asked', async () => bee.asked.length > 0);
+    await bee.kill();
+    await until(5000, 'bee to be named', async () => (await availability(mesh)).length > 0);
+    await client.stopRun({ runId: 'r1' });
+    await client.createRun({ requestId: 'r2', spec: testSpec(testRecipe(), ['ant', 'cat']) });
+    await client.submitPrompts({ runId: 'r2', prompts: testPrompts(8), close: true });
+    assert.equal((await untilEnded(client, 'r2')).state, RunState.COMPLETED);
+    assert.equal((await generated(mesh)).length, 0);
+  });
+
   it('fails with a reason if a peer has forgotten what it committed', async () => {
     await using mesh = await startTestMesh();
     const [ant] = await startTrio(mesh);

@@ -34,8 +34,8 @@ const NAMED_REFUSALS = 5;
 
 /**
  * Drives one run until it ends, round after round from where the last durable one stopped. Everything it knows it reads
- * from the streams, so that it may be broken off anywhere and begun again, here or elsewhere. A pause or stop takes
- * effect between rounds.
+ * from the streams, so that it may be broken off anywhere and begun again, here or elsewhere. A pause takes effect
+ * between rounds. A stop drops the round in progress: its peers are free from then on, and one of them may be lost.
  *
  * @throws the signal's reason, or any failure: those of the bus are worth another try
  */
@@ -50,10 +50,8 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
 
   /** Waits for what the next round needs. No questions: there is no next round, and all updates are applied. */
   const prepare = async (turn: AbortSignal): Promise<QueuedPrompt[]> => {
-    const rollback = guards.rollbacks.length > 0;
     parts.enterPhase('apply');
-    await applied(parts, rollback ? round - 1 : round - 1 - maxStaleness, quorum, turn);
-    if (rollback) await guards.rollBack(turn);
+    await applied(parts, round - 1 - maxStaleness, quorum, turn);
     parts.enterPhase('generate');
     const questions = await parts.prompts.take(sequence, round * promptsPerRound, promptsPerRound, turn);
     if (questions.length > 0) return questions;
@@ -62,7 +60,16 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
     return [];
   };
 
-  while (await view.running(signal)) {
+  /** Takes peers back as guards have ruled, a paused run's too: the guard may be what paused it. */
+  const takeBack = async (turn: AbortSignal): Promise<void> => {
+    parts.enterPhase('apply');
+    await applied(parts, round - 1, quorum, turn);
+    await guards.rollBack(turn);
+  };
+
+  for (;;) {
+    if (guards.rollbacks.length > 0) await view.untilEnded(signal, takeBack);
+    if (!(await view.running(signal))) return;
     const questions = await view.whileRunning(signal, prepare);
     if (questions === undefined) continue;
     if (questions.length === 0) {
@@ -70,7 +77,7 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
       log.info({ rounds: round }, 'run completed');
       return;
     }
-    const made = await ask(parts, round, questions, signal);
+    const made = await view.untilEnded(signal, (turn) => ask(parts, round, questions, turn));
     if (made === undefined) continue;
     await guards.judge(made.generated);
     const durable = await journal.publishRound(made.generated);

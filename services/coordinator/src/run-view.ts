@@ -13,6 +13,8 @@ export interface RunView {
   running(signal: AbortSignal): Promise<boolean>;
   /** Does work that ends early, with `undefined`, when the run is paused or ended. */
   whileRunning<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined>;
+  /** As {@link RunView.whileRunning}, but a pause lets the work finish. */
+  untilEnded<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined>;
   /** Puts the run into another state, unless it has ended meanwhile. */
   setState(state: RunState, reason: string): Promise<void>;
 }
@@ -26,6 +28,29 @@ export function createRunView(initial: StoredRun, store: RunStore, wallClockMs: 
     ({ run, revision } = next);
     changes.notify();
   };
+  const workUntil = async <T>(
+    over: () => boolean,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T | undefined> => {
+    const done = new AbortController();
+    const halt = new AbortController();
+    const watching = changes.until(over, done.signal).then(
+      () => halt.abort(),
+      () => undefined,
+    );
+    try {
+      const result = await work(AbortSignal.any([signal, halt.signal]));
+      return over() ? undefined : result;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (halt.signal.aborted) return undefined;
+      throw error;
+    } finally {
+      done.abort();
+      await watching;
+    }
+  };
   return {
     get run() {
       return run;
@@ -35,26 +60,8 @@ export function createRunView(initial: StoredRun, store: RunStore, wallClockMs: 
       await changes.until(() => isRunning() || hasEnded(run), signal);
       return isRunning();
     },
-    async whileRunning(signal, work) {
-      const over = new AbortController();
-      const halt = new AbortController();
-      const watching = changes
-        .until(() => !isRunning(), over.signal)
-        .then(
-          () => halt.abort(),
-          () => undefined,
-        );
-      try {
-        return await work(AbortSignal.any([signal, halt.signal]));
-      } catch (error) {
-        signal.throwIfAborted();
-        if (halt.signal.aborted) return undefined;
-        throw error;
-      } finally {
-        over.abort();
-        await watching;
-      }
-    },
+    whileRunning: (signal, work) => workUntil(() => !isRunning(), signal, work),
+    untilEnded: (signal, work) => workUntil(() => hasEnded(run), signal, work),
     async setState(state, reason) {
       const edit = (stored: Run) =>
         hasEnded(stored) ? undefined : inState(stored, state, reason, wallClockMs());

@@ -1009,7 +1009,9 @@ export const CoordinatorService: GenService<{
     output: typeof ResumeRunResponseSchema;
   },
   /**
-   * Ends the run for good after the round in progress and releases its peers.
+   * Ends the run for good, at once, and releases its peers: a round whose answers are not complete is dropped, so that a
+   * run that waits for a lost peer can be ended too. Rounds that are complete are still scored, and their updates applied;
+   * progress tells when that is over. To end after the round in progress, pause first.
    *
    * @generated from rpc parley.v1.CoordinatorService.StopRun
    */
