@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import { connectBus, createPublisher, ensureTopology, natsBlobs, subjects } from '@parley/bus';
+import { STREAMS, connectBus, createPublisher, ensureTopology, natsBlobs, subjects } from '@parley/bus';
 import { startNatsServer } from '@parley/bus/testing';
-import { PeerService, WeightedUpdateSchema } from '@parley/contracts';
+import { PeerAvailabilitySchema, PeerService, WeightedUpdateSchema } from '@parley/contracts';
 import type { WeightedUpdate } from '@parley/contracts';
 import { createClient, isParleyError } from '@parley/runtime';
 import { freePort } from '../support/free-port.js';
 import { launch } from '../support/launch.js';
+import { readAll } from '../support/outcome.js';
 import { createSmallDisk } from '../support/small-disk.js';
 import { fixtureFolder } from '../support/small-models.js';
 import { until } from '../support/until.js';
@@ -29,7 +30,8 @@ test(
     await using nats = await startNatsServer();
     await using bus = await connectBus({ servers: nats.url, name: 'test' });
     await ensureTopology(bus);
-    const publisher = createPublisher(bus, { source: 'parley/test', blobs: natsBlobs(bus) });
+    const blobs = natsBlobs(bus);
+    const publisher = createPublisher(bus, { source: 'parley/test', blobs });
     const startPeer = async (name: string, stateDir: string) => {
       const port = await freePort();
       const program = launch('peer', {
@@ -77,6 +79,22 @@ test(
     await until('the stream brings the update in vain', async () =>
       ant.program.stdout.includes('handling failed; the message comes back'),
     );
+    const told = async () => {
+      const events = await readAll(
+        { bus, blobs },
+        STREAMS.events,
+        PeerAvailabilitySchema,
+        subjects.event(runId, 'peer'),
+      );
+      return events.map(({ message: { peer, phase, available, cause } }) => [
+        peer,
+        phase,
+        available,
+        cause?.reason,
+      ]);
+    };
+    await until('the run is told why it waits', async () => (await told()).length > 0);
+    deepEqual(await told(), [['ant', 'apply', false, 'DISK_FULL']]);
     const meanwhile = await ant.client.describe({});
     deepEqual([meanwhile.version, meanwhile.weightsSha256], [1n, before.weightsSha256]);
     const item = { itemId: 'i', question: 'what?', continuation: 'four' };
@@ -85,6 +103,8 @@ test(
 
     await disk.free();
     await until('the update goes through', async () => (await ant.client.describe({})).version === 2n);
+    await until('the run is told', async () => (await told()).length > 1);
+    deepEqual((await told())[1], ['ant', 'apply', true, undefined]);
     await bee.client.applyUpdate({ update: updateOf('bee', 1) });
     const [was, is] = await Promise.all([bee.client.describe({}), ant.client.describe({})]);
     notEqual(is.weightsSha256, before.weightsSha256);

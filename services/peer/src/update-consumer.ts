@@ -3,6 +3,7 @@ import type { BlobStore, Bus, Consumption, Poison, Publisher } from '@parley/bus
 import { UpdateRejectedSchema, WeightedUpdateSchema } from '@parley/contracts';
 import { ParleyError, isParleyError, isRetryable } from '@parley/runtime';
 import type { Log, Reason } from '@parley/runtime';
+import { createHoldUpReport } from './hold-up-report.js';
 import type { ApplyUpdate } from './peer-service.js';
 
 /** What consuming updates needs. */
@@ -29,7 +30,7 @@ const UPDATE_AT_FAULT: readonly Reason[] = [
 /**
  * Applies a peer's updates one at a time, in the order of the stream; each is acknowledged after its version is durable and
  * published. An update that can never be applied is recorded as `UpdateRejected` on the events of its run and removed; the
- * weights are unchanged. Any other failure brings the update back.
+ * weights are unchanged. Any other failure brings the update back, and is told to the run if it lasts.
  *
  * @throws ParleyError STREAM_CONFLICT, STREAM_MISSING, BUS_UNAVAILABLE
  */
@@ -44,6 +45,7 @@ export async function consumeUpdates(parts: UpdateConsumerParts): Promise<Consum
     backoff: { baseMs: 250, maxMs: 10_000 },
     onPoison: (poison: Poison) => reject(parts, poison),
   };
+  const holdUp = createHoldUpReport(peer, parts.publisher, log);
   return consume(bus, options, async ({ message, deliveryCount }, signal) => {
     try {
       const { committed, repeated } = await applyUpdate(message, signal);
@@ -60,8 +62,11 @@ export async function consumeUpdates(parts: UpdateConsumerParts): Promise<Consum
         },
         repeated ? 'update was applied before' : 'update applied',
       );
+      await holdUp.applied(message);
     } catch (error) {
-      if (isRetryable(error) || isParleyError(error, ...UPDATE_AT_FAULT)) throw error;
+      if (isParleyError(error, ...UPDATE_AT_FAULT)) throw error;
+      if (!signal.aborted) await holdUp.failed(message, error);
+      if (isRetryable(error)) throw error;
       // Not the update's fault (our disk, our streams): removing it would lose it.
       throw new ParleyError('INTERNAL', `Update ${message.updateId} waits: ${(error as Error).message}`, {
         cause: error,

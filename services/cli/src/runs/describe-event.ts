@@ -19,8 +19,8 @@ export function describeEvent(event: RunEvent): string {
     case 'peerAvailability': {
       const { peer, available, phase, cause } = event.value;
       return available
-        ? `${peer} answers again`
-        : `${peer} does not answer (${phase})${suffix(cause?.message ?? '')}`;
+        ? `${peer} goes on`
+        : `${peer} cannot go on (${phase})${suffix(cause?.message ?? '')}`;
     }
     case 'updateRejected':
       return `${event.value.peer} refused update ${event.value.updateId}${suffix(event.value.cause?.message ?? '')}`;

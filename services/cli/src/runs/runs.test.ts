@@ -64,8 +64,8 @@ test('events read as sentences', () => {
       'round 0 scored: mean PMI ant 0.12 nats a token, 0.5 s',
       'ant version 1 from round 0: 3 steps on 8 questions, loss 0.500, 2.0 s',
       'ant version 2 from round 1: nothing to learn',
-      'bee does not answer (generate): no answer',
-      'bee answers again',
+      'bee cannot go on (generate): no answer',
+      'bee goes on',
     ],
   );
 });
