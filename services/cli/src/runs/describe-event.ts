@@ -18,9 +18,7 @@ export function describeEvent(event: RunEvent): string {
       return `guard ${event.value.guard}: ${event.value.message} (${event.value.action})`;
     case 'peerAvailability': {
       const { peer, available, phase, cause } = event.value;
-      return available
-        ? `${peer} goes on`
-        : `${peer} cannot go on (${phase})${suffix(cause?.message ?? '')}`;
+      return available ? `${peer} goes on` : `${peer} cannot go on (${phase})${suffix(cause?.message ?? '')}`;
     }
     case 'updateRejected':
       return `${event.value.peer} refused update ${event.value.updateId}${suffix(event.value.cause?.message ?? '')}`;
