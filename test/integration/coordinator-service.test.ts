@@ -176,6 +176,11 @@ describe('CoordinatorService', () => {
       reason: 'RUN_STATE_CONFLICT',
       message: /Run r1 has ended .* takes no more prompts/,
     });
+    const { duplicates } = await client.submitPrompts({ runId: 'r1', prompts: testPrompts(16) });
+    assert.equal(duplicates, 16, 'what the run has may be sent again: its answer may have been lost');
+    await assert.rejects(client.submitPrompts({ runId: 'r1', prompts: [], close: true }), {
+      reason: 'RUN_STATE_CONFLICT',
+    });
     await assert.rejects(client.pauseRun({ runId: 'r1' }), { message: /has ended: create a new run/ });
   });
 
@@ -222,5 +227,9 @@ describe('CoordinatorService', () => {
     );
     assert.equal(second.nextPageToken, '');
     await assert.rejects(client.listRuns({ pageSize: 501 }), { reason: 'REQUEST_INVALID' });
+    await assert.rejects(client.listRuns({ pageToken: 'r2' }), {
+      code: 'INVALID_ARGUMENT',
+      message: /page_token is none that ListRuns gave/,
+    });
   });
 });

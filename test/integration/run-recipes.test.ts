@@ -296,6 +296,15 @@ describe('PmiService', () => {
           assert.equal(item.tokens, scoredSpan === 'full' ? 8 : 1);
         }
         assert.ok(cat.items.every((item) => item.normalizedPmi === undefined));
+        const asked = {
+          self: 'ant,bee',
+          aggregator: 'cat',
+          'mean-of-peers': 'ant,bee,cat',
+          reference: 'ant,bee',
+        };
+        assert.equal(Object.keys(scores!.scorerVersions).sort().join(), asked[scorer]);
+        const version = scorer === 'reference' ? 0n : 1n;
+        assert.ok(Object.values(scores!.scorerVersions).every((found) => found === version));
         assert.deepEqual(
           made.map((update) => update.updateId),
           ['r1/0/ant', 'r1/0/bee', 'r1/0/cat'],
@@ -322,6 +331,44 @@ describe('PmiService', () => {
       reason: 'REQUEST_INVALID',
       message: /round\.items\[0\] has 3 responses for 2 peers/,
     });
+    const [item] = round.items;
+    for (const order of [
+      [0, 1],
+      [0, 1, 1],
+      [0, 1, 3],
+    ]) {
+      await assert.rejects(client.scoreRound({ round: { ...round, items: [{ ...item, order }] }, recipe }), {
+        reason: 'REQUEST_INVALID',
+        message: new RegExp(
+          `round\\.items\\[0\\] has the order ${order.join(', ')}; it must name each of the 3`,
+        ),
+      });
+    }
+    const aggregate = { ...item.aggregate!, responsePeer: 3 };
+    await assert.rejects(
+      client.scoreRound({ round: { ...round, items: [{ ...item, aggregate }] }, recipe }),
+      {
+        reason: 'REQUEST_INVALID',
+        message: /takes its aggregate from peer 3, but there are 3/,
+      },
+    );
+  });
+
+  it('ends the run, with the cause, where a round can never be scored', async () => {
+    await using mesh = await startTestMesh();
+    const failScore = () => new ParleyError('TOKENIZER_MISMATCH', 'there is no end token');
+    await startTrio(mesh, { failScore });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(16), close: true });
+    const run = await untilEnded(client, 'r1');
+    assert.equal(run.state, RunState.FAILED);
+    assert.match(run.stateReason, /round 0 cannot be scored: there is no end token \(from peer \w+ at/);
+    assert.ok(
+      run.updateTime!.seconds >= run.createTime!.seconds && run.updateTime!.nanos !== run.createTime!.nanos,
+    );
+    assert.equal((await updates(mesh)).length, 0);
   });
 
   it('repeats a score that fails, and never takes it for a zero', async () => {

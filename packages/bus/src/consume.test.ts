@@ -108,6 +108,24 @@ test('a final failure, an undecodable message and too many failures are poison: 
   await until('nothing left', async () => (await unacknowledged(s)) === 0);
 });
 
+test('a message that waits for something else is never poison, however often it comes', async () => {
+  await using s = await setup();
+  await publishRounds(s, 0, 1);
+  const poison: Poison[] = [];
+  let deliveries = 0;
+  const options = {
+    ...roundConsumer(s.blobs),
+    maxDeliveries: 2,
+    onPoison: async (found: Poison) => void poison.push(found),
+  };
+  await using _consumption = await consume(s.bus, options, async () => {
+    if (++deliveries < 5) throw new ParleyError('PEER_LOST', 'ant is away');
+    throw new TypeError('a defect');
+  });
+  await until('the poison', () => poison.length === 1);
+  assert.deepEqual([deliveries, poison[0]?.deliveryCount, poison[0]?.error.reason], [5, 5, 'INTERNAL']);
+});
+
 test('poison that cannot be recorded stays', async () => {
   await using s = await setup();
   await publishRounds(s, 0, 1);

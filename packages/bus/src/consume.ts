@@ -29,7 +29,10 @@ export interface ConsumeOptions<S extends DescMessage> extends Omit<DurableSpec,
   maxAckPending?: number;
   /** Bounds of the pause before a failed message is tried again; 250 ms growing to 30 s unless given. */
   backoff?: { baseMs: number; maxMs: number };
-  /** Deliveries after which a message that keeps failing counts as poison; without limit unless given. */
+  /**
+   * Deliveries after which a message that keeps failing counts as poison; without limit unless given. UNAVAILABLE never
+   * does: it says that something else is away, however long, and nothing about the message.
+   */
   maxDeliveries?: number;
   /**
    * Told of a message that will never succeed (it cannot be decoded, the handler refused it with a final error, or it
@@ -178,7 +181,8 @@ function createProcessor<S extends DescMessage>(
       deliveryCount,
       reason: error.reason,
     };
-    if (isRetryable(thrown) && deliveryCount < maxDeliveries) {
+    const innocent = signal.aborted || error.code === 'UNAVAILABLE';
+    if (isRetryable(thrown) && (innocent || deliveryCount < maxDeliveries)) {
       const delayMs = signal.aborted ? 0 : nakDelayMs(options, deliveryCount);
       bus.log.warn({ ...facts, delayMs, err: thrown }, 'handling failed; the message comes back');
       message.nak(delayMs);

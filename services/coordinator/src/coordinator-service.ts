@@ -25,6 +25,8 @@ export interface CoordinatorServiceParts {
 
 const DEFAULT_PAGE = 50;
 const MAX_PAGE = 500;
+/** What a page token holds: creation time in seconds and nanoseconds, and the id of the run. */
+const PLACE = /^\d{20}\.\d{9}\/.+$/;
 
 /** `parley.v1.CoordinatorService` over the store of runs. */
 export function createCoordinatorService(
@@ -61,8 +63,7 @@ export function createCoordinatorService(
     submitPrompts: async ({ runId, prompts, close }) => {
       checkPrompts(prompts);
       const run = await store.get(checkRunId(runId));
-      if (hasEnded(run)) throw endedError(run);
-      return intake.submit(runId, prompts, close);
+      return intake.submit(runId, prompts, close, hasEnded(run) ? endedError(run) : undefined);
     },
     pauseRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'pause', reason) }),
     resumeRun: async ({ runId }) => ({ run: await change(checkRunId(runId), 'resume') }),
@@ -115,6 +116,12 @@ function page(
     return `${seconds.toString().padStart(20, '0')}.${nanos.toString().padStart(9, '0')}/${runId}`;
   };
   const after = pageToken === '' ? undefined : Buffer.from(pageToken, 'base64url').toString();
+  if (after !== undefined && !PLACE.test(after)) {
+    throw new ParleyError(
+      'REQUEST_INVALID',
+      'page_token is none that ListRuns gave; leave it empty to begin',
+    );
+  }
   const sorted = runs
     .map((run) => ({ run, place: place(run) }))
     .filter((entry) => after === undefined || entry.place < after)

@@ -15,9 +15,11 @@ export interface PromptIntake {
   /**
    * Durable when the promise resolves; may be repeated after any failure.
    *
+   * @param refusal - thrown instead of adding anything: the run has ended. What it has already is no addition, so that a
+   *   caller who never got the answer may ask again
    * @throws ParleyError RUN_STATE_CONFLICT if the run's prompts are closed and one of these is new
    */
-  submit(runId: string, prompts: readonly Prompt[], close: boolean): Promise<Intake>;
+  submit(runId: string, prompts: readonly Prompt[], close: boolean, refusal?: ParleyError): Promise<Intake>;
 }
 
 /** Prompts published at once. */
@@ -72,7 +74,7 @@ export function createPromptIntake(bus: Bus, blobs: BlobReader, publisher: Publi
     return duplicates;
   };
 
-  const submit = async (runId: string, prompts: readonly Prompt[], close: boolean): Promise<Intake> => {
+  const submit: PromptIntake['submit'] = async (runId, prompts, close, refusal) => {
     const state = await catchUp(runId);
     const seen = new Set(state.ids);
     const fresh = prompts.filter(({ promptId }) => {
@@ -80,6 +82,7 @@ export function createPromptIntake(bus: Bus, blobs: BlobReader, publisher: Publi
       seen.add(promptId);
       return true;
     });
+    if (refusal && (fresh.length > 0 || (close && !state.closed))) throw refusal;
     if (state.closed && fresh.length > 0) throw closedError(runId, fresh[0].promptId);
     const accepted = fresh.length - (await publish(runId, fresh));
     if (close && !state.closed) {
@@ -94,13 +97,14 @@ export function createPromptIntake(bus: Bus, blobs: BlobReader, publisher: Publi
 
   return {
     /** One call at a time for each run, in order of arrival: the order of the stream is the order of asking. */
-    async submit(runId, prompts, close) {
+    async submit(...request) {
+      const [runId] = request;
       const before = turns.get(runId) ?? Promise.resolve();
-      const turn = before.then(
-        () => submit(runId, prompts, close),
-        () => submit(runId, prompts, close),
+      const turn = before.then(() => submit(...request));
+      turns.set(
+        runId,
+        turn.catch(() => undefined),
       );
-      turns.set(runId, turn);
       return turn;
     },
   };

@@ -4,7 +4,7 @@ import { RunState } from '@parley/contracts';
 import { runFacts } from '@parley/mesh';
 import type { PeerPool, RunEvents } from '@parley/mesh';
 import { ParleyError, backoffMs, sleep } from '@parley/runtime';
-import type { Log } from '@parley/runtime';
+import type { Log, Reason } from '@parley/runtime';
 import type { RoundTools } from './generate-round.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
 import { createPromptFeed } from './prompt-feed.js';
@@ -27,8 +27,10 @@ export interface DriverParts {
   log: Log;
 }
 
-/** Failures that are no trouble of the bus, after which a run is given up. */
+/** Failures in a row, with no round in between and not for something that is away, after which a run is given up. */
 const MAX_FAILURES = 3;
+/** Nobody is at fault; it passes, or somebody makes room. */
+const PASSING: ReadonlySet<string> = new Set<Reason>(['LEASE_LOST', 'CANCELLED', 'DISK_FULL']);
 
 /**
  * Drives one run until it ends or the signal is aborted: takes the run's lease, works under it, and begins again when
@@ -46,13 +48,13 @@ export async function driveRun(parts: DriverParts, view: RunView, signal: AbortS
         signal,
       });
       log.info({ fencingToken: lease.fencingToken }, 'driving the run');
-      await underLease({ ...parts, log }, view, AbortSignal.any([signal, lease.signal]));
+      const progressed = () => (failures = 0);
+      await underLease({ ...parts, log }, view, AbortSignal.any([signal, lease.signal]), progressed);
     } catch (thrown) {
       if (signal.aborted) return;
       const error = ParleyError.from(thrown);
-      const bus =
-        error.code === 'UNAVAILABLE' || error.reason === 'LEASE_LOST' || error.reason === 'CANCELLED';
-      if (!bus && ++failures >= MAX_FAILURES) {
+      const passing = error.code === 'UNAVAILABLE' || PASSING.has(error.reason);
+      if (!passing && ++failures >= MAX_FAILURES) {
         log.error({ err: thrown }, 'the run failed');
         await view.setState(RunState.FAILED, error.message);
         return;
@@ -63,7 +65,12 @@ export async function driveRun(parts: DriverParts, view: RunView, signal: AbortS
   }
 }
 
-async function underLease(parts: DriverParts, view: RunView, leaseSignal: AbortSignal): Promise<void> {
+async function underLease(
+  parts: DriverParts,
+  view: RunView,
+  leaseSignal: AbortSignal,
+  progressed: () => void,
+): Promise<void> {
   const { bus, blobs, publisher, events, pool, progress, tools, log } = parts;
   const { runId } = view.run;
   const broken = new AbortController();
@@ -95,6 +102,7 @@ async function underLease(parts: DriverParts, view: RunView, leaseSignal: AbortS
         prompts: createPromptFeed(bus, blobs, runId, signal, (error) => broken.abort(error)),
         progress,
         enterPhase: (next) => (phase = next),
+        progressed,
         tools,
         log,
       },

@@ -25,6 +25,8 @@ export interface RunLoopParts {
   progress: PeerProgressLog;
   /** Told what the peers are needed for now. */
   enterPhase: (phase: 'generate' | 'apply') => void;
+  /** Told of every round that is durable. */
+  progressed: () => void;
   tools: RoundTools;
   log: Log;
 }
@@ -85,6 +87,7 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
     await report(parts, made);
     sequence = durable.lastPromptSequence;
     round++;
+    parts.progressed();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { PmiService, ScoreRoundRequest } from '@parley/contracts';
+import type { PmiService, RoundItem, ScoreRoundRequest } from '@parley/contracts';
 import { recipeFromMessage } from '@parley/mesh';
 import type { PeerDirectory } from '@parley/mesh';
 import { ParleyError } from '@parley/runtime';
@@ -27,13 +27,7 @@ export function createPmiService({ directory, tools }: PmiServiceParts): Service
 
 function checkTask({ round, recipe, seed }: ScoreRoundRequest, directory: PeerDirectory): ScoringTask {
   if (round === undefined) throw new ParleyError('REQUEST_INVALID', 'The request has no round to score');
-  const incomplete = round.items.findIndex((item) => item.responses.length !== round.peers.length);
-  if (incomplete >= 0) {
-    throw new ParleyError(
-      'REQUEST_INVALID',
-      `round.items[${incomplete}] has ${round.items[incomplete].responses.length} responses for ${round.peers.length} peers`,
-    );
-  }
+  round.items.forEach((item, index) => checkItem(item, `round.items[${index}]`, round.peers.length));
   const unknown = round.peers.filter(({ name }) => directory.get(name) === undefined).map(({ name }) => name);
   if (unknown.length > 0) {
     throw new ParleyError('PEER_UNKNOWN', `Nobody has announced peer ${unknown.join(', ')}; start it first`, {
@@ -47,4 +41,17 @@ function checkTask({ round, recipe, seed }: ScoreRoundRequest, directory: PeerDi
     stopped: new Set(),
     previous: undefined,
   };
+}
+
+/** @throws ParleyError REQUEST_INVALID for an item whose parts do not refer to the peers of its round */
+function checkItem({ order, responses, aggregate }: RoundItem, name: string, peers: number): void {
+  const refuse = (what: string) => new ParleyError('REQUEST_INVALID', `${name} ${what}`);
+  if (responses.length !== peers) throw refuse(`has ${responses.length} responses for ${peers} peers`);
+  const isOrder = order.every((peer, index) => peer < peers && order.indexOf(peer) === index);
+  if (!isOrder || order.length !== peers) {
+    throw refuse(`has the order ${order.join(', ')}; it must name each of the ${peers} peers once, from 0`);
+  }
+  const author = aggregate?.responsePeer;
+  if (author !== undefined && author >= peers)
+    throw refuse(`takes its aggregate from peer ${author}, but there are ${peers}, from 0`);
 }

@@ -1,3 +1,4 @@
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { STREAMS, consume, filters } from '@parley/bus';
 import type { Consumption, Poison } from '@parley/bus';
 import { RoundGeneratedSchema, RunState } from '@parley/contracts';
@@ -9,7 +10,7 @@ import type { SettleParts } from './settle-round.js';
 const DURABLE = 'pmi';
 /** Rounds under way at once, over all replicas. */
 const MAX_PENDING = 256;
-/** Deliveries after which a round is given up, and its run with it: minutes of trying. */
+/** Deliveries after which a round that keeps failing is given up, and its run with it: minutes of trying. */
 const MAX_DELIVERIES = 50;
 
 /** Settles every generated round: those of one run in order, those of different runs side by side. */
@@ -42,18 +43,25 @@ export async function consumeRounds(parts: SettleParts, concurrency: number): Pr
 }
 
 /** A round that cannot be scored ends its run: without its updates the run would wait for ever. */
-async function giveUp({ runs, log }: SettleParts, { subject, error }: Poison): Promise<void> {
+async function giveUp({ runs, tools, log }: SettleParts, { subject, error }: Poison): Promise<void> {
   const [runId, round] = subject.split('.').slice(-2) as [string, string];
-  const found = await runs.get(runId);
   log.error({ run: runId, round, err: error }, 'a round cannot be scored');
-  if (found === undefined) return;
-  const { value, revision } = found;
-  if (value.state !== RunState.RUNNING && value.state !== RunState.PAUSED) return;
-  const stateReason = `round ${round} cannot be scored: ${error.message}`;
-  try {
-    await runs.update(runId, { ...value, state: RunState.FAILED, stateReason }, revision);
-  } catch (conflict) {
-    if (!isParleyError(conflict, 'REVISION_CONFLICT')) throw conflict;
-    await giveUp({ runs, log } as SettleParts, { subject, error } as Poison);
+  for (;;) {
+    const found = await runs.get(runId);
+    if (found === undefined) return;
+    const { value, revision } = found;
+    if (value.state !== RunState.RUNNING && value.state !== RunState.PAUSED) return;
+    const failed = {
+      ...value,
+      state: RunState.FAILED,
+      stateReason: `round ${round} cannot be scored: ${error.message}`,
+      updateTime: timestampFromMs(tools.wallClockMs()),
+    };
+    try {
+      await runs.update(runId, failed, revision);
+      return;
+    } catch (conflict) {
+      if (!isParleyError(conflict, 'REVISION_CONFLICT')) throw conflict;
+    }
   }
 }

@@ -55,7 +55,7 @@ export async function scoreRound(
       .map(({ name }) => name),
   );
   const plan = planScores(round, recipe, algorithm, learning, tools.findAnswer);
-  const { scores, lost } = await askScores(task, plan, tools, signal);
+  const { scores, versions, lost } = await askScores(task, plan, tools, signal);
 
   const peers = round.peers.map(({ name }, index) => {
     const wanted = new Map(plan.pmi.filter(({ peer }) => peer === name).map((pmi) => [pmi.item, pmi]));
@@ -86,6 +86,7 @@ export async function scoreRound(
     peers,
     seconds: (tools.nowMs() - startMs) / 1000,
     completeTime: timestampFromMs(tools.wallClockMs()),
+    scorerVersions: Object.fromEntries(versions),
   });
 }
 
@@ -97,9 +98,10 @@ async function askScores(
   plan: ScorePlan,
   tools: ScoringTools,
   signal: AbortSignal,
-): Promise<{ scores: Scores; lost: ReadonlySet<string> }> {
+): Promise<{ scores: Scores; versions: ReadonlyMap<string, bigint>; lost: ReadonlySet<string> }> {
   const present = round.peers.filter((peer) => peer.missing === undefined).map((peer) => peer.name);
   const scores = new Map(present.map((name) => [name, new Map<string, Likelihood>()]));
+  const versions = new Map<string, bigint>();
   const broken = new AbortController();
   const handles = present.map(tools.peer);
   const crew = createRoundCrew(handles, recipe.rounds.quorum, AbortSignal.any([signal, broken.signal]));
@@ -110,7 +112,9 @@ async function askScores(
         const requestId = `${round.runId}/${round.round}/${handle.name}/score-${part}`;
         const reference = recipe.scorer === 'reference';
         const call = { requestId, items: batch.map(({ request }) => request), reference };
-        const { results } = await handle.score(call, crewSignal);
+        const { results, version } = await handle.score(call, crewSignal);
+        const lowest = versions.get(handle.name);
+        if (lowest === undefined || version < lowest) versions.set(handle.name, version);
         for (const { itemId, outcome } of results) {
           if (outcome.case === 'likelihood') scores.get(handle.name)!.set(itemId, outcome.value);
         }
@@ -126,7 +130,7 @@ async function askScores(
         }),
       ),
     );
-    return { scores, lost: new Set(present.filter((_, peer) => crew.missing(peer) !== undefined)) };
+    return { scores, versions, lost: new Set(present.filter((_, peer) => crew.missing(peer) !== undefined)) };
   } finally {
     crew.dismiss();
   }

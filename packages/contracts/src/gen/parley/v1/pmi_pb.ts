@@ -92,8 +92,9 @@ export const ScoreRoundResponseSchema: GenMessage<ScoreRoundResponse> = /*@__PUR
  */
 export const PmiService: GenService<{
   /**
-   * Scores a round as the stream consumer would and returns the result without publishing anything. NOT_FOUND
-   * (PEER_UNKNOWN) if a peer of the round is not announced.
+   * Scores a round as the stream consumer would and returns the result without publishing anything. Peers score with the
+   * version that they serve now. NOT_FOUND (PEER_UNKNOWN) if a peer of the round is not announced, INVALID_ARGUMENT
+   * (REQUEST_INVALID) for a round whose items do not fit its peers or the recipe, INVALID_ARGUMENT (RECIPE_INVALID).
    *
    * @generated from rpc parley.v1.PmiService.ScoreRound
    */
