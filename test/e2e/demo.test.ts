@@ -30,7 +30,14 @@ test('parley demo, in small: a mesh comes up, is measured, trains, is measured a
   const state = await mkdtemp(join(tmpdir(), 'parley-demo-'));
   t.after(() => rm(state, { recursive: true, force: true }));
   const size = ['--questions', QUESTIONS, '--held-out', HELD_OUT, '--sampled', SAMPLED].map(String);
-  const rounds = ['--set', `rounds.promptsPerRound=${PER_ROUND}`, '--set', 'rounds.microBatch=16'];
+  const rounds = [
+    '--set',
+    `rounds.promptsPerRound=${PER_ROUND}`,
+    '--set',
+    'rounds.microBatch=16',
+    '--set',
+    'aggregate.trust.clusters=4',
+  ];
   const { code, stdout, stderr } = await run('cli', {}, [
     'demo',
     '--json',

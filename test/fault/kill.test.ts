@@ -111,12 +111,12 @@ describe(
       for (let seed = SOAK_SEED; total(kills) < SOAK_KILLS; seed++) {
         const { outcome, kills: more } = await soak(seed, Infinity);
         for (const [service, count] of Object.entries(more)) kills[service] = (kills[service] ?? 0) + count;
-        const { lost, doubled, changed } = audit(reference, outcome);
+        const { lost, doubled, changed, differences } = audit(reference, outcome);
         sum.runs++;
         sum.lost += lost;
         sum.doubled += doubled;
         sum.changed += changed;
-        t.diagnostic(JSON.stringify({ seed: Number(seed), kills: total(kills), ...sum }));
+        t.diagnostic(JSON.stringify({ seed: Number(seed), kills: total(kills), ...sum, differences }));
       }
       t.diagnostic(`kills by service: ${JSON.stringify(kills)}`);
       deepEqual({ ...sum, runs: 0 }, { runs: 0, lost: 0, doubled: 0, changed: 0 });
@@ -142,7 +142,7 @@ describe(
     }
 
     function requireSame(outcome: RunOutcome): void {
-      deepEqual(audit(reference, outcome), { lost: 0, doubled: 0, changed: 0 });
+      deepEqual(audit(reference, outcome), { lost: 0, doubled: 0, changed: 0, differences: [] });
       deepEqual(outcome, reference);
     }
   },

@@ -102,11 +102,13 @@ async function digests(
   return found;
 }
 
-/** Times differ between two runs that do the same. */
+/** Times differ between two runs that do the same, and maps have no order. */
 function withoutTimes(json: string): string {
-  return JSON.stringify(JSON.parse(json), (key, value: unknown) =>
-    key === 'seconds' || key === 'completeTime' ? undefined : value,
-  );
+  return JSON.stringify(JSON.parse(json), (key, value: unknown) => {
+    if (key === 'seconds' || key === 'completeTime') return undefined;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
 }
 
 /** How two runs that should be equal differ, in counts. */
@@ -117,17 +119,20 @@ export interface Audit {
   doubled: number;
   /** Results and versions that are there once, but with other content. */
   changed: number;
+  /** What differs, by name. */
+  differences: string[];
 }
 
 /** Compares a run with an undisturbed one. */
 export function audit(reference: RunOutcome, outcome: RunOutcome): Audit {
   const [wanted, found] = [contents(reference), contents(outcome)];
-  const total: Audit = { lost: 0, doubled: 0, changed: 0 };
+  const total: Audit = { lost: 0, doubled: 0, changed: 0, differences: [] };
   for (const subject of new Set([...wanted.keys(), ...found.keys()])) {
     const [once, now] = [wanted.get(subject) ?? [], found.get(subject) ?? []];
     total.lost += Math.max(0, once.length - now.length);
     total.doubled += Math.max(0, now.length - once.length);
     total.changed += now.length === once.length && now.join() !== once.join() ? 1 : 0;
+    if (now.join() !== once.join()) total.differences.push(subject);
   }
   return total;
 }
