@@ -129,7 +129,7 @@ function createStop(host: Host, log: Log): Stop {
 /** The setting that {@link runService} reads for every service. */
 export const LOG_FIELDS = {
   logLevel: oneOf('PARLEY_LOG_LEVEL', LOG_LEVELS, {
-    description: `least severe lines that are logged: ${LOG_LEVELS.join(', ')}`,
+    description: 'least severe lines that are logged, as JSON on standard output',
     fallback: 'info',
   }),
 };

@@ -13,7 +13,7 @@ export const COORDINATOR_FIELDS = {
   ...PEER_TIMING_FIELDS,
   leaseMs: field.durationMs('PARLEY_LEASE', {
     description:
-      'time after which another coordinator takes over the runs of one that is gone; set when the bucket of leases is made',
+      'time after which another coordinator takes over the runs of one that is gone; counts where NATS has no leases yet',
     fallback: 10_000,
     min: 500,
   }),

@@ -95,7 +95,7 @@ function trainField(env: string, options: FieldOptions<Trainable>): Field<Traina
     return { kind: 'lora', rank, alpha, seed: 0 };
   };
   const format = (train: Trainable) => (train.kind === 'full' ? 'full' : `lora:${train.rank}:${train.alpha}`);
-  return field.parsed(env, options, { values: 'full, lora:<rank>[:<alpha>]', parse, format });
+  return field.parsed(env, options, { values: 'full, lora:RANK, lora:RANK:ALPHA', parse, format });
 }
 
 function blobsField(env: string, options: FieldOptions<string>): Field<string> {
