@@ -308,10 +308,10 @@ export function peerConformance(
     test('a deadline that passes stops the work, and changes nothing', { skip: !interruptible }, async () => {
       const before = await served();
       const endless = { update: update({ training: { ...TRAINING, epochs: 1000, minibatchSize: 1 } }) };
-      const error = await failure(wire.call('ApplyUpdate', endless, 400));
+      const error = await failure(wire.call('ApplyUpdate', endless, { deadlineMs: 400 }));
       equal(error.code, 'DEADLINE_EXCEEDED');
       await until('the work stops', async () => (await wire.call('Describe', {}))['activity'] === 'idle', {
-        deadlineMs: 5000,
+        deadlineMs: 20_000,
       });
       deepEqual(await served(), before);
     });
@@ -329,33 +329,33 @@ export function peerConformance(
             weight: 1,
           }));
           const training = { ...TRAINING, epochs: 1000, minibatchSize: 256 };
+          const stop = new AbortController();
+          const limits = { deadlineMs: 60_000, signal: stop.signal };
+          const asked = items(...(Array(40).fill(many).flat() as string[]));
           const work =
             kind === 'training'
-              ? wire.call('ApplyUpdate', { update: update({ items: examples, training }) }, 2000)
-              : wire.stream(
-                  'Generate',
-                  { items: items(...(Array(20).fill(many).flat() as string[])), sampling: SAMPLING },
-                  2000,
-                );
-          let over = false;
-          const ended = work.catch(() => undefined).finally(() => (over = true));
-          await until(`it is ${kind}`, async () => (await wire.call('Describe', {}))['activity'] === kind);
+              ? wire.call('ApplyUpdate', { update: update({ items: examples, training }) }, limits)
+              : wire.stream('Generate', { items: asked, sampling: SAMPLING }, limits);
+          const ended = work.catch(() => undefined);
+          const activity = async () => (await wire.call('Describe', {}))['activity'];
+          await until(`it is ${kind}`, async () => (await activity()) === kind);
           const waits: number[] = [];
-          while (!over && waits.length < 120) {
-            for (const ask of [() => wire.health(), () => wire.call('Describe', {})]) {
+          while (waits.length < 120) {
+            for (const ask of [() => wire.health(), activity]) {
               const startMs = performance.now();
               await ask();
               waits.push(performance.now() - startMs);
             }
-            await sleep(10);
+            await sleep(5);
           }
+          equal(await activity(), kind, 'it works to the end of the measurement');
+          stop.abort();
           await ended;
           waits.sort((a, b) => a - b);
           const high = waits[Math.floor(0.95 * waits.length)] ?? NaN;
           t.diagnostic(
             `${waits.length} answers: 95th percentile ${high.toFixed(1)} ms, slowest ${waits.at(-1)?.toFixed(1)} ms`,
           );
-          ok(waits.length >= 20, 'it was asked while it worked');
           // The slowest few are the operating system's affair where every core has other work.
           ok(high < 100, `the 95th percentile is ${high} ms`);
         },

@@ -13,11 +13,18 @@ export interface WireClient extends Disposable {
   /** `Name(Request) returns (Response)`, by method. */
   readonly methods: readonly string[];
   /** @throws WireError */
-  call(method: string, request: JsonObject, deadlineMs?: number): Promise<JsonObject>;
+  call(method: string, request: JsonObject, limits?: WireLimits): Promise<JsonObject>;
   /** All messages of a server stream. @throws WireError */
-  stream(method: string, request: JsonObject, deadlineMs?: number): Promise<JsonObject[]>;
+  stream(method: string, request: JsonObject, limits?: WireLimits): Promise<JsonObject[]>;
   /** Status of the whole server by `grpc.health.v1`: 1 is SERVING. */
   health(): Promise<number>;
+}
+
+/** How long a call may take. */
+export interface WireLimits {
+  deadlineMs?: number;
+  /** Cancels the call. */
+  signal?: AbortSignal;
 }
 
 /** A failed call, with the `google.rpc.ErrorInfo` it carries. */
@@ -50,21 +57,14 @@ export async function connectByReflection(address: string, serviceName: string):
       Buffer.from(toBinary(method.input, fromJson(method.input, request)));
     return { path: `/${serviceName}/${name}`, encode, decode: decoder(method.output) };
   };
-  const options = (deadlineMs: number) => ({ deadline: Date.now() + deadlineMs });
-  const unary = (path: string, request: Buffer, deadlineMs: number): Promise<Buffer> =>
+  const unary = (path: string, request: Buffer, limits: WireLimits = {}): Promise<Buffer> =>
     new Promise((resolve, reject) => {
-      grpc.makeUnaryRequest(
-        path,
-        asIs,
-        asIs,
-        request,
-        new Metadata(),
-        options(deadlineMs),
-        (error, response) => {
-          if (error) reject(wireError(error));
-          else resolve(response ?? Buffer.alloc(0));
-        },
-      );
+      const done = (error: ServiceError | null, response?: Buffer) => {
+        if (error) reject(wireError(error));
+        else resolve(response ?? Buffer.alloc(0));
+      };
+      const call = grpc.makeUnaryRequest(path, asIs, asIs, request, new Metadata(), optionsOf(limits), done);
+      limits.signal?.addEventListener('abort', () => call.cancel());
     });
   return {
     services,
@@ -72,21 +72,15 @@ export async function connectByReflection(address: string, serviceName: string):
       const returns = methodKind === 'server_streaming' ? `stream ${output.name}` : output.name;
       return `${name}(${input.name}) returns (${returns})`;
     }),
-    async call(name, request, deadlineMs = DEADLINE_MS) {
+    async call(name, request, limits) {
       const { path, encode, decode } = find(name);
-      return decode(await unary(path, encode(request), deadlineMs));
+      return decode(await unary(path, encode(request), limits));
     },
-    async stream(name, request, deadlineMs = DEADLINE_MS) {
+    async stream(name, request, limits = {}) {
       const { path, encode, decode } = find(name);
-      const metadata = new Metadata();
-      const call = grpc.makeServerStreamRequest(
-        path,
-        asIs,
-        asIs,
-        encode(request),
-        metadata,
-        options(deadlineMs),
-      );
+      const options = optionsOf(limits);
+      const call = grpc.makeServerStreamRequest(path, asIs, asIs, encode(request), new Metadata(), options);
+      limits.signal?.addEventListener('abort', () => call.cancel());
       const messages: JsonObject[] = [];
       try {
         for await (const message of call) messages.push(decode(message as Buffer));
@@ -96,14 +90,15 @@ export async function connectByReflection(address: string, serviceName: string):
       return messages;
     },
     async health() {
-      const [value = 0] = numbersAt(
-        await unary('/grpc.health.v1.Health/Check', Buffer.alloc(0), DEADLINE_MS),
-        1,
-      );
+      const [value = 0] = numbersAt(await unary('/grpc.health.v1.Health/Check', Buffer.alloc(0)), 1);
       return value;
     },
     [Symbol.dispose]: () => grpc.close(),
   };
+}
+
+function optionsOf({ deadlineMs = DEADLINE_MS }: WireLimits): { deadline: number } {
+  return { deadline: Date.now() + deadlineMs };
 }
 
 /** Every field is written out, so that a missing one is the default it stands for. */
