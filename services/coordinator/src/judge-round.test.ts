@@ -58,6 +58,8 @@ const first = round(0, [
   [{ answer: '3' }, { answer: '3' }, { answer: '3' }],
 ]);
 
+const firsts = new Map(['ant', 'bee', 'cat'].map((name) => [name, first]));
+
 describe('signalsOf', () => {
   it('measures a peer by the answers that it gave, and not by those that failed', () => {
     const mixed = round(1, [
@@ -84,11 +86,11 @@ describe('judgeRound', () => {
   const collapsed = [[{ answer: '1', entropy: 0.1 }, { answer: '1' }, { answer: '2' }]];
 
   it('finds nothing in a round like the first', () => {
-    assert.deepEqual(judgeRound(RECIPE, first, first, new Set()), []);
+    assert.deepEqual(judgeRound(RECIPE, firsts, first, new Set()), []);
   });
 
   it('stops the peer that collapsed, with the numbers', () => {
-    const [verdict, ...more] = judgeRound(RECIPE, first, round(4, collapsed), new Set());
+    const [verdict, ...more] = judgeRound(RECIPE, firsts, round(4, collapsed), new Set());
     assert.equal(more.length, 0);
     const { peer, guard, action, round: index, baseline, threshold } = verdict;
     assert.deepEqual(
@@ -98,12 +100,34 @@ describe('judgeRound', () => {
     assert.ok(Math.abs(verdict.value - 0.9) < 1e-9);
   });
 
+  it('compares a peer with the first round that it took part in, and one that took part in none with nothing', () => {
+    const late = round(3, [[{ answer: '1', entropy: 0.1 }, { answer: '1' }, { answer: '2' }]]);
+    assert.deepEqual(judgeRound(RECIPE, new Map([['ant', late]]), round(4, collapsed), new Set()), []);
+    assert.deepEqual(judgeRound(RECIPE, new Map(), round(4, collapsed), new Set()), []);
+  });
+
+  it('does not judge by a few answers, as the last round of a run may have', () => {
+    const many = round(
+      0,
+      Array.from({ length: 4 }, () => [{ answer: '1' }, { answer: '1' }, { answer: '2' }]),
+    );
+    const large = new Map([['ant', many]]);
+    const rounds = [1, 2].map((count) =>
+      round(
+        9,
+        Array.from({ length: count }, () => collapsed[0]),
+      ),
+    );
+    const fired = rounds.map((small) => judgeRound(RECIPE, large, small, new Set()).length);
+    assert.deepEqual(fired, [0, 1]);
+  });
+
   it('does not judge a peer again that was stopped', () => {
-    assert.deepEqual(judgeRound(RECIPE, first, round(5, collapsed), new Set(['ant'])), []);
+    assert.deepEqual(judgeRound(RECIPE, firsts, round(5, collapsed), new Set(['ant'])), []);
   });
 
   it('pauses the run when fewer than two peers still learn', () => {
-    const verdicts = judgeRound(RECIPE, first, round(5, collapsed), new Set(['cat']));
+    const verdicts = judgeRound(RECIPE, firsts, round(5, collapsed), new Set(['cat']));
     assert.deepEqual(
       verdicts.map(({ peer, action }) => [peer, action]),
       [
@@ -128,7 +152,7 @@ describe('judgeRound', () => {
         rejection: 'agreement-gate',
       };
     });
-    const [verdict, ...more] = judgeRound(recipe, first, gated, new Set());
+    const [verdict, ...more] = judgeRound(recipe, firsts, gated, new Set());
     assert.equal(more.length, 0);
     assert.deepEqual([verdict.guard, verdict.action, verdict.threshold], ['maxAgreement', 'skip-item', 0.9]);
     assert.equal(verdict.value, 2 / 3);

@@ -9,23 +9,28 @@ import { signalsOf } from './peer-signals.js';
 /** Fewest peers that can still learn from one another. */
 const MIN_LEARNING_PEERS = 2;
 
+/** A round with a smaller share of the first one's answers, as the last of a run may be, is no measure of a peer. */
+const MIN_SHARE_OF_ANSWERS = 0.5;
+
 /**
  * The verdicts on a round: one for each collapse guard that fires on a peer that still learns, one for each gate that
- * skipped questions, and one on the whole run if too few peers are left. A pure function of the two rounds, so that a
- * round that is made again is judged again alike.
+ * skipped questions, and one on the whole run if too few peers are left. A pure function of the rounds, so that a round
+ * that is made again is judged again alike.
  *
- * @param first - the run's round 0
+ * @param firsts - by name, the first round that a peer took part in; peers without one are not judged
  * @param stopped - names of peers that learn no more
  */
 export function judgeRound(
   recipe: Recipe,
-  first: RoundGenerated,
+  firsts: ReadonlyMap<string, RoundGenerated>,
   round: RoundGenerated,
   stopped: ReadonlySet<string>,
 ): GuardVerdict[] {
   const common = { runId: round.runId, round: round.round };
   const collapsed = round.peers.flatMap(({ name }, peer) => {
-    if (stopped.has(name)) return [];
+    const first = firsts.get(name);
+    if (stopped.has(name) || first === undefined) return [];
+    if (answersOf(round, peer) < MIN_SHARE_OF_ANSWERS * answersOf(first, peer)) return [];
     const verdicts = judgePeer(recipe.guards, name, signalsOf(first, peer), signalsOf(round, peer));
     return verdicts.map(({ baseline, ...verdict }) =>
       create(GuardVerdictSchema, {
@@ -49,6 +54,10 @@ export function judgeRound(
     message: `${learning} of ${round.peers.length} peers still learn; the run is paused`,
   });
   return [...verdicts, pause];
+}
+
+function answersOf(round: RoundGenerated, peer: number): number {
+  return round.items.filter(({ responses }) => responses[peer].outcome.case === 'completion').length;
 }
 
 /** One verdict a gate, with the share of the questions that it skipped. */

@@ -38,7 +38,7 @@ export async function createRoundGuards(
   lastRound: RoundGenerated | undefined,
 ): Promise<RoundGuards> {
   const { runId, recipe, peers, journal, events, setState, log } = parts;
-  let first = lastRound === undefined ? undefined : await journal.round(0);
+  const firsts = await firstRounds(parts, lastRound);
   const verdicts = await journal.verdicts();
   const idOf = ({ round, peer, guard }: GuardVerdict) => `${round}/${peer}/${guard}`;
   const known = new Set(verdicts.map(idOf));
@@ -72,9 +72,9 @@ export async function createRoundGuards(
       return rollbacks;
     },
     async judge(round) {
-      first ??= round;
+      noteFirst(firsts, round);
       const stoppedBefore = stoppedBy(verdicts.filter((verdict) => verdict.round < round.round));
-      for (const verdict of judgeRound(recipe, first, round, stoppedBefore)) {
+      for (const verdict of judgeRound(recipe, firsts, round, stoppedBefore)) {
         if (!known.has(idOf(verdict))) {
           await events.guard(verdict);
           log.warn({ ...verdict, round: String(verdict.round) }, 'a guard fired');
@@ -105,4 +105,24 @@ export async function createRoundGuards(
       rollbacks = [];
     },
   };
+}
+
+/** By name, the first round that each peer took part in: the very first, unless a quorum did without it. */
+async function firstRounds(
+  { peers, journal }: Pick<RoundGuardsParts, 'peers' | 'journal'>,
+  lastRound: RoundGenerated | undefined,
+): Promise<Map<string, RoundGenerated>> {
+  const firsts = new Map<string, RoundGenerated>();
+  const rounds = lastRound === undefined ? 0 : Number(lastRound.round) + 1;
+  for (let index = 0; index < rounds && firsts.size < peers.length; index++) {
+    const round = await journal.round(index);
+    if (round !== undefined) noteFirst(firsts, round);
+  }
+  return firsts;
+}
+
+function noteFirst(firsts: Map<string, RoundGenerated>, round: RoundGenerated): void {
+  for (const { name, missing } of round.peers) {
+    if (missing === undefined && !firsts.has(name)) firsts.set(name, round);
+  }
 }

@@ -358,7 +358,8 @@ export const AnchorChoiceSchema: GenMessage<AnchorChoice> = /*@__PURE__*/
 
 /**
  * Which questions are skipped, and when a peer is stopped. Unset: no such guard. What a peer has become is compared with
- * what it was in the first round of the run.
+ * what it was in the first round of the run that it took part in. A round in which it gave less than half as many answers
+ * as then, as the last of a run may be, is not judged.
  *
  * @generated from message parley.v1.GuardChoice
  */
