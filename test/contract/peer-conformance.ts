@@ -1,6 +1,7 @@
 import { deepEqual, equal, match, notEqual, ok } from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { sleep } from '@parley/runtime';
 import { until } from '../support/until.js';
@@ -46,7 +47,7 @@ const TRAINING = {
 };
 
 /** A promise that the peer under test does not make is not asked about. */
-function testWhere(promised: boolean, name: string, body: () => Promise<void>): void {
+function testWhere(promised: boolean, name: string, body: (t: TestContext) => Promise<void>): void {
   if (promised) void test(name, body);
 }
 
