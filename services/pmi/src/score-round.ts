@@ -48,6 +48,7 @@ export async function scoreRound(
 ): Promise<RoundScored> {
   const startMs = tools.nowMs();
   const { round, recipe, seed, stopped, previous } = task;
+  const names = round.peers.map(({ name }) => name);
   const algorithm = toAlgorithm(round, recipe);
   const learning = new Set(
     round.peers
@@ -86,7 +87,8 @@ export async function scoreRound(
     peers,
     seconds: (tools.nowMs() - startMs) / 1000,
     completeTime: timestampFromMs(tools.wallClockMs()),
-    scorerVersions: Object.fromEntries(versions),
+    // In the order of the peers, not of their answers: the same scores are the same bytes.
+    scorerVersions: Object.fromEntries([...versions].sort(([a], [b]) => names.indexOf(a) - names.indexOf(b))),
   });
 }
 
