@@ -41,7 +41,7 @@ export const DescribeRequestSchema: GenMessage<DescribeRequest> = /*@__PURE__*/
  */
 export type DescribeResponse = Message<"parley.v1.DescribeResponse"> & {
   /**
-   * Name in the mesh: letters, digits, "-" and "_", at most 64.
+   * Name in the mesh: letters, digits, "-" and "_", at most 59 (its JetStream consumer, peer-<name>, may have 64).
    *
    * @generated from field: string name = 1;
    */
@@ -360,8 +360,10 @@ export const ScoreResultSchema: GenMessage<ScoreResult> = /*@__PURE__*/
  */
 export type ApplyUpdateRequest = Message<"parley.v1.ApplyUpdateRequest"> & {
   /**
-   * The update. INVALID_ARGUMENT, reason WEIGHT_NOT_FINITE, if a weight is NaN, infinite or negative; the message names
-   * the item and nothing is changed.
+   * The update. Whatever it is refused for, nothing is changed, and the message names the item. INVALID_ARGUMENT: reason
+   * WEIGHT_NOT_FINITE for a weight that is NaN, infinite or negative, PROMPT_TOO_LONG for an item that does not fit the
+   * context, REQUEST_INVALID for settings or fields that make no sense, or an update of another peer. FAILED_PRECONDITION,
+   * reason TRAINING_DIVERGED: loss or gradients stopped being finite. RESOURCE_EXHAUSTED, reason DISK_FULL: not now.
    *
    * @generated from field: parley.v1.WeightedUpdate update = 1;
    */
