@@ -30,12 +30,8 @@ export interface TrainingBench {
    */
   readonly productsMs: number;
   readonly productsGigaflops: number;
-  /** productsMs / stepMs: the share of onnxruntime's rate on these very products that a whole step reaches. */
+  /** productsMs / stepMs: the share of onnxruntime's own matrix-multiply rate that a whole step reaches. */
   readonly ratio: number;
-  /** Rate of onnxruntime on one large product, 1024 × 1024 × 1024: what is usually meant by its matrix-multiply rate. */
-  readonly squareGigaflops: number;
-  /** The step's rate, counting its matrix products alone, over {@link squareGigaflops}. */
-  readonly ratioToSquare: number;
 }
 
 /**
@@ -117,22 +113,16 @@ export async function benchTraining(options: EngineBenchOptions = {}): Promise<T
     weightDecay: 0.05,
     maxGradNorm: 1,
   };
-  const square = largeProduct(1024);
-  await using squareSession = await createSession(square.graph, { threads, spinning: false });
-  const [productsMs, stepMs, squareMs] = await cheapest(repeats, [
+  const [productsMs, stepMs] = await cheapest(repeats, [
     () => session.run(products.feeds),
     () => model.trainStep(batch, settings),
-    () => squareSession.run(square.feeds),
   ]);
-  const squareGigaflops = square.flops / squareMs / 1e6;
   return {
     tokensPerSecond: (rows * tokens * 1000) / stepMs,
     stepMs,
     productsMs,
     productsGigaflops: products.flops / productsMs / 1e6,
     ratio: productsMs / stepMs,
-    squareGigaflops,
-    ratioToSquare: products.flops / stepMs / 1e6 / squareGigaflops,
   };
 }
 
@@ -154,25 +144,6 @@ async function cheapest(
     }
   }
   return best;
-}
-
-/** One product of two square matrices, repeated so that it takes about as long as a step; one element is fetched. */
-function largeProduct(size: number) {
-  const repeats = 20;
-  const g = createGraph('large-product');
-  const feeds: Record<string, ReturnType<typeof createTensor>> = {};
-  const operand = (name: string): Value => {
-    const data = new Float32Array(size * size).map((_, i) => Math.sin(i));
-    feeds[name] = createTensor('float32', [size, size], data);
-    return g.input(name, [size, size]);
-  };
-  const fixed = operand('fixed');
-  const corners = Array.from({ length: repeats }, (_, i) => {
-    const product = g.matMul(operand(`operand${i}`), fixed);
-    return g.reshape(g.slice(g.slice(product, 0, 0, 1), 1, 0, 1), [1]);
-  });
-  g.output(g.concat(corners, 0), 'corners');
-  return { graph: g, feeds, flops: repeats * 2 * size ** 3 };
 }
 
 /**

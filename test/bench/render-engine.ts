@@ -14,11 +14,6 @@ export function renderEngineBench(found: { training: TrainingBench; decode: Deco
     ['training step', ms(training.stepMs), `${Math.round(training.tokensPerSecond)} tokens/s`],
     ['  its matrix products', ms(training.productsMs), `${Math.round(training.productsGigaflops)} GFLOP/s`],
     ['  share', training.ratio.toFixed(2), verdict(training.ratio, TRAINING_TARGET)],
-    [
-      '  of a 1024³ product',
-      training.ratioToSquare.toFixed(2),
-      `${Math.round(training.squareGigaflops)} GFLOP/s`,
-    ],
     ['decoding step', ms(decode.stepMs), `${Math.round(decode.tokensPerSecond)} tokens/s`],
     ...comparison(decode.peer),
   ];
