@@ -4,6 +4,7 @@ import type { Cli } from '../cli.js';
 import { DEMO_SIZE, demoPlan } from '../demo/demo-plan.js';
 import { renderDemoResult } from '../demo/demo-result.js';
 import { runDemo } from '../demo/run-demo.js';
+import { nearPath } from '../output/format.js';
 import { loadRecipe } from '../input/recipe-option.js';
 import { DEMO_FOLDER, demoPeers } from '../mesh/demo-peers.js';
 import { addJson, addState, collect, fromCwd, seedOption, wholeNumber } from './common-options.js';
@@ -74,5 +75,5 @@ async function demo(cli: Cli, options: DemoCommandOptions): Promise<void> {
     return;
   }
   cli.out(`\n${renderDemoResult(result, { before, after, seed })}`);
-  cli.out(`The record             ${recordPath}`);
+  cli.out(`The record              ${nearPath(recordPath, cli.cwd)}`);
 }

@@ -13,6 +13,7 @@ import { startLocalMesh } from '../mesh/local-mesh.js';
 import type { LocalMesh } from '../mesh/local-mesh.js';
 import type { LocalPeer } from '../mesh/mesh-services.js';
 import { stateFolder } from '../mesh/state-folder.js';
+import { nearPath } from '../output/format.js';
 import { statusLine } from '../output/status-line.js';
 import { executeRun } from '../runs/execute-run.js';
 import type { ExecutedRun } from '../runs/execute-run.js';
@@ -64,7 +65,9 @@ export async function runDemo(cli: Cli, options: DemoOptions): Promise<FinishedD
   await using engines = createEngineWatch();
 
   engines.enter('start services');
-  terminal.line(`Bringing up the mesh; every demo starts from fresh state, this one in ${folder}`);
+  terminal.line(
+    `Bringing up the mesh; every demo starts from fresh state, this one in ${nearPath(folder, cli.cwd)}`,
+  );
   await using mesh = await startMesh(cli, peers, join(folder, 'mesh'));
   using clients = connectPeers(mesh.peers);
   engines.watch(clients.peers);

@@ -1,3 +1,5 @@
+import { relative, sep } from 'node:path';
+
 /** `84.2 %` for 0.842; a dash for what was not measured. */
 export function percent(share: number | undefined, digits = 1): string {
   return share === undefined || Number.isNaN(share) ? '–' : `${(share * 100).toFixed(digits)} %`;
@@ -36,4 +38,10 @@ export function count(value: number): string {
 /** `1 round`, `2 rounds`. */
 export function plural(value: number | bigint, noun: string): string {
   return `${value} ${noun}${value === 1 || value === 1n ? '' : 's'}`;
+}
+
+/** A path as a person would type it: relative to the folder they are in, if it lies inside. */
+export function nearPath(path: string, cwd: string): string {
+  const near = relative(cwd, path);
+  return near === '' || near.startsWith(`..${sep}`) || near === '..' ? path : near;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { count, duration, percent, plural, points, pointsInterval } from './format.js';
+import { count, duration, nearPath, percent, plural, points, pointsInterval } from './format.js';
 import { createTerminal } from './terminal.js';
 import { renderTable } from './text-table.js';
 
@@ -88,4 +88,10 @@ test('on a terminal the bar is redrawn in place, cut to its width, and lines sta
   assert.ok(written().endsWith(`\r\u001b[2Kround 0\n${bar.slice(0, 58)}…`));
   progress.done();
   assert.ok(written().endsWith('\r\u001b[2K'));
+});
+
+test('a path inside the current folder is shown from there, any other in full', () => {
+  assert.equal(nearPath('/home/a/.parley/runs', '/home/a'), '.parley/runs');
+  assert.equal(nearPath('/var/lib', '/home/a'), '/var/lib');
+  assert.equal(nearPath('/home/ab', '/home/a'), '/home/ab');
 });
