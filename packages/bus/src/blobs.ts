@@ -91,7 +91,10 @@ export function fileBlobs(folder: string): BlobStore {
     async put(key, content) {
       const path = join(root, checkKey(key));
       const ref = { uri: pathToFileURL(path).href, digest: sha256(content), bytes: content.length };
-      const found = await stat(path).catch(() => undefined);
+      const found = await stat(path).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return undefined;
+        throw error;
+      });
       if (found?.size === content.length && sha256(await readFile(path)) === ref.digest) return ref;
       await mkdir(root, { recursive: true });
       await writeFileAtomic(path, content);

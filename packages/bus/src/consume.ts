@@ -1,5 +1,5 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { ParleyError, backoffMs, isRetryable, sleep, withDeadline } from '@parley/runtime';
+import { ParleyError, backoffMs, isRetryable, pause, withDeadline } from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
 import { busError } from './bus-error.js';
 import { decodeMessage } from './cloud-event.js';
@@ -137,7 +137,7 @@ async function work(
       const error = busError(thrown, `consuming ${spec.stream} as ${spec.durable}`);
       const delayMs = backoffMs(++failures, { baseMs: 100, maxMs: 5000 });
       bus.log.warn({ reason: error.reason, delayMs, failures }, error.message);
-      await sleep(delayMs, signal).catch(() => undefined);
+      await pause(delayMs, signal);
       if (error.reason === 'STREAM_MISSING' && !signal.aborted) await recreate(bus, spec);
     }
   }

@@ -1,6 +1,6 @@
 import { Kvm } from '@nats-io/kv';
 import type { KV } from '@nats-io/kv';
-import { ParleyError, sleep } from '@parley/runtime';
+import { ParleyError, pause, sleep } from '@parley/runtime';
 import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
 import type { Bus } from './connect.js';
 import { persist } from './persist.js';
@@ -111,7 +111,7 @@ function hold(bus: Bus, kv: KV, held: Held): Lease {
   };
   const keep = async () => {
     while (!ended.signal.aborted) {
-      await sleep(held.ttlMs / 4, ended.signal).catch(() => undefined);
+      await pause(held.ttlMs / 4, ended.signal);
       if (!ended.signal.aborted) await renew();
     }
   };

@@ -2,7 +2,7 @@ import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import type { ConsumerConfig, StoredMsg } from '@nats-io/jetstream';
 import { nanos } from '@nats-io/transport-node';
-import { backoffMs, isRetryable, sleep } from '@parley/runtime';
+import { backoffMs, isRetryable, pause } from '@parley/runtime';
 import type { ParleyError } from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
 import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
@@ -100,7 +100,7 @@ export async function* readRaw(bus: Bus, options: RawReadOptions): AsyncGenerato
       if (isFinal(bus, error)) throw error;
       const delayMs = backoffMs(++failures, { baseMs: 50, maxMs: 2000 });
       bus.log.debug({ reason: error.reason, delayMs, next }, error.message);
-      await sleep(delayMs, signal).catch(() => undefined);
+      await pause(delayMs, signal);
     }
   }
 }

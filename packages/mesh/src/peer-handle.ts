@@ -10,7 +10,7 @@ import type {
 } from '@parley/contracts';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { RestoreRequestSchema } from '@parley/contracts';
-import { ParleyError, backoffMs, isRetryable, sleep } from '@parley/runtime';
+import { ParleyError, backoffMs, isRetryable, pause, sleep } from '@parley/runtime';
 import type { Client, Log } from '@parley/runtime';
 import type { HealthListener, HealthTracker, PeerHealth } from './peer-health.js';
 import type { PeerTiming } from './peer-timing.js';
@@ -177,7 +177,7 @@ function createWatch(intervalMs: number, tracker: HealthTracker, probe: () => Pr
     tracker.reset();
     while (!signal.aborted) {
       await probe();
-      await sleep(intervalMs, signal).catch(() => undefined);
+      await pause(intervalMs, signal);
     }
   };
   return (listener: HealthListener): (() => void) => {

@@ -59,6 +59,15 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
+/** Waits `ms` milliseconds, or less if the signal is aborted: for loops that look at the signal themselves. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
 /** A promise with its two handles. */
 export interface Deferred<T> {
   promise: Promise<T>;

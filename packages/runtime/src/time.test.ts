@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ParleyError, backoffMs, retry, sleep, withDeadline } from './index.js';
+import { ParleyError, backoffMs, pause, retry, sleep, withDeadline } from './index.js';
 
 test('work that ignores its signal still ends at the deadline, by name', async () => {
   const never = withDeadline({ deadlineMs: 30, what: 'waiting for ant' }, () => new Promise(() => undefined));
@@ -23,6 +23,16 @@ test('a deadline hands its signal to the work, passes results and errors, and ca
     withDeadline({ ...options, signal }, (inner) => sleep(1000, inner)),
     { reason: 'CANCELLED' },
   );
+});
+
+test('a pause ends at once when aborted, without an error', async () => {
+  const controller = new AbortController();
+  const startMs = performance.now();
+  const pausing = pause(10_000, controller.signal);
+  controller.abort();
+  await pausing;
+  await pause(10_000, controller.signal);
+  assert.ok(performance.now() - startMs < 5000);
 });
 
 test('a sleep ends at once when aborted, with the reason of the signal', async () => {

@@ -3,7 +3,7 @@ import type { BlobReader, Bus, Publisher } from '@parley/bus';
 import { RunState } from '@parley/contracts';
 import { runFacts } from '@parley/mesh';
 import type { PeerPool, RunEvents } from '@parley/mesh';
-import { ParleyError, backoffMs, sleep } from '@parley/runtime';
+import { ParleyError, backoffMs, pause } from '@parley/runtime';
 import type { Log, Reason } from '@parley/runtime';
 import type { RoundTools } from './generate-round.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
@@ -60,7 +60,7 @@ export async function driveRun(parts: DriverParts, view: RunView, signal: AbortS
         return;
       }
       log.warn({ err: thrown }, 'driving the run was interrupted; beginning again');
-      await sleep(backoffMs(failures + 1, { baseMs: 200, maxMs: 5000 }), signal).catch(() => undefined);
+      await pause(backoffMs(failures + 1, { baseMs: 200, maxMs: 5000 }), signal);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { sleep } from '@parley/runtime';
+import { pause } from '@parley/runtime';
 import type { AskedPeer } from '../measure/ask-peer.js';
 
 /** One stretch of a demo. */
@@ -66,7 +66,7 @@ export function createEngineWatch(nowMs: () => number = () => performance.now())
   const run = async (peers: readonly AskedPeer[]): Promise<void> => {
     while (!stop.signal.aborted) {
       await sample(peers);
-      await sleep(SAMPLE_MS, stop.signal).catch(() => undefined);
+      await pause(SAMPLE_MS, stop.signal);
     }
   };
 
