@@ -158,6 +158,8 @@ async function train(
     total.gradNorm += step.gradNorm;
     total.tokens += step.tokens;
   }
+  // Lets the copy go.
+  await model.anchorTo('loaded');
   const count = Math.max(1, steps.length);
   return create(TrainingReportSchema, {
     steps: steps.length,
