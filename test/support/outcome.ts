@@ -9,7 +9,7 @@ import {
   WeightedUpdateSchema,
 } from '@parley/contracts';
 import type { UpdateRejected, VersionCommitted } from '@parley/contracts';
-import { sha256 } from '@parley/runtime';
+import { retry, sha256 } from '@parley/runtime';
 import type { ProcessMesh } from './process-mesh.js';
 
 /** What a run left behind, without the times: the same for two runs that did the same. */
@@ -30,6 +30,9 @@ export interface PeerOutcome {
   weightsSha256: string;
 }
 
+/** Longer than the pause between two attempts of a client to connect. */
+const RECONNECTION = { attempts: 8, baseMs: 500, maxMs: 2000 };
+
 /** Reads all of a run from the streams and the peers. */
 export async function readOutcome(mesh: ProcessMesh, runId: string): Promise<RunOutcome> {
   const results = {
@@ -40,7 +43,10 @@ export async function readOutcome(mesh: ProcessMesh, runId: string): Promise<Run
   const peers: Record<string, PeerOutcome> = {};
   for (const name of mesh.peers) {
     const versions = await readVersions(mesh, name);
-    const { version, updatesApplied, weightsSha256 } = await mesh.peer(name).describe({});
+    // A connection to a peer that has just come back may still be waiting for its next attempt.
+    const { version, updatesApplied, weightsSha256 } = await retry(RECONNECTION, () =>
+      mesh.peer(name).describe({}),
+    );
     peers[name] = {
       versions: versions.map((committed) => ({
         version: Number(committed.version),
