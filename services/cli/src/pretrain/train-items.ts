@@ -8,11 +8,12 @@ export type EncodeWords = (text: string) => number[];
 export function createWordEncoder(vocabulary: readonly string[]): EncodeWords {
   const ids = new Map(vocabulary.map((word, id) => [word, id]));
   return (text) =>
-    text.split(' ').map((word) => {
+    // An empty answer leaves two spaces in a row.
+    text.match(/[^ ]+/g)?.map((word) => {
       const id = ids.get(word);
       if (id === undefined) throw new RangeError(`"${word}" in "${text}" is not in the demo vocabulary.`);
       return id;
-    });
+    }) ?? [];
 }
 
 /**

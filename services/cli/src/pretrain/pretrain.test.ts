@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { LISTENING, PRETRAINING, type TrainingItem } from '@parley/evaluation';
+import { loadLanguageModel, loadTokenizer, readModelConfig } from '@parley/lm';
+import { DEMO_PEERS } from './demo-models.js';
+import { listeningRate } from './listening-phase.js';
+import { pretrainPopulation } from './pretrain-population.js';
+import { solvingRate } from './solving-phase.js';
+import { createWordEncoder, lengthBatches, toSequences } from './train-items.js';
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'parley-pretrain-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const item = (prompt: string, completion: string, tokenWeights: number[]): TrainingItem => {
+  return { kind: 'solve', prompt, completion, tokenWeights };
+};
+
+test('the same seed pretrains the same bytes, as folders that load', async (t) => {
+  const steps = { solvingSteps: 3, listeningSteps: 2 };
+  const folders = [await temporaryFolder(t), await temporaryFolder(t)];
+  const phases: string[] = [];
+  for (const folder of folders) {
+    await pretrainPopulation({ folder, seed: 5n, ...steps, onProgress: ({ phase }) => phases.push(phase) });
+  }
+  assert.deepEqual(
+    new Set(phases.map((phase, i) => `${phase} ${i < 15}`)),
+    new Set(['solving true', 'listening true', 'solving false', 'listening false']),
+  );
+  for (const peer of DEMO_PEERS) {
+    const [one, other] = await Promise.all(
+      folders.map((folder) => readFile(join(folder, peer, 'model.safetensors'))),
+    );
+    assert.ok(one.equals(other), peer);
+    const folder = join(folders[0], peer);
+    await using model = await loadLanguageModel({ folder });
+    assert.ok(model.info.parameters > 4e5 && model.info.parameters < 1.5e6);
+    const tokenizer = loadTokenizer(folder, readModelConfig(folder));
+    assert.equal(tokenizer.decode(tokenizer.encode('tom has 3 pens')), 'tom has 3 pens');
+  }
+});
+
+test('an interrupted pretraining writes nothing', async (t) => {
+  const folder = await temporaryFolder(t);
+  const controller = new AbortController();
+  const pretraining = pretrainPopulation({
+    folder,
+    seed: 5n,
+    solvingSteps: 50,
+    signal: controller.signal,
+    onProgress: () => controller.abort(new Error('enough')),
+  });
+  await assert.rejects(pretraining, { message: 'enough' });
+  assert.deepEqual(await readdir(folder), []);
+});
+
+test('a batch weighs every target token by its own weight, whichever sequence it is in', () => {
+  const encode = createWordEncoder(['a', 'b', 'c']);
+  const sequences = toSequences([item('a', 'b', [4]), item('a', 'b c', [1, 3])], encode);
+  assert.deepEqual(
+    sequences.map(({ prompt, target }) => [prompt, target]),
+    [
+      [[0], [1]],
+      [[0], [1, 2]],
+    ],
+  );
+  // The engine's loss is (1/N) Σ weight · (Σ τ·CE / Σ τ): token t of sequence i counts weight · τ / (N Σ τ).
+  const share = sequences.map(({ weight, tokenWeights }) => {
+    const sum = tokenWeights!.reduce((a, b) => a + b, 0);
+    return [...tokenWeights!].map((w) => (weight * w) / (sequences.length * sum));
+  });
+  assert.deepEqual(share, [[4 / 8], [1 / 8, 3 / 8]]);
+  assert.deepEqual(encode('a  c'), [0, 2], 'around an empty answer');
+  assert.throws(() => encode('a d'), /"d" in "a d" is not in the demo vocabulary/);
+});
+
+test('batches hold items of similar length, and every item once', () => {
+  const items = ['a a a', 'a', 'a a', 'a a a a'].map((prompt) => item(prompt, 'b', [1]));
+  const batches = lengthBatches(items, 2, (values) => [...values].reverse());
+  assert.deepEqual(
+    batches.map((batch) => batch.map(({ prompt }) => prompt)),
+    [
+      ['a a a', 'a a a a'],
+      ['a', 'a a'],
+    ],
+  );
+});
+
+test('learning rates warm up to their peak and end at their floor', () => {
+  const { learningRate, warmupSteps, finalLearningRateRatio } = PRETRAINING;
+  assert.ok(Math.abs(solvingRate(0, 1e6) - learningRate / warmupSteps) < 1e-9);
+  assert.ok(Math.abs(solvingRate(warmupSteps, 1e6) - learningRate) < 1e-6);
+  assert.ok(Math.abs(solvingRate(9999, 10_000) - learningRate * finalLearningRateRatio) < 1e-9);
+  assert.ok(Math.abs(listeningRate(500, 1000) - LISTENING.learningRate / 2) < 1e-9);
+  assert.ok(
+    Math.abs(listeningRate(999, 1000) - LISTENING.learningRate * LISTENING.finalLearningRateRatio) < 1e-9,
+  );
+});
