@@ -92,6 +92,8 @@ describe('update items', () => {
       responses: [response('a', null, { finished: false }), response('b', '2')],
     };
     assert.deepEqual(skipped(ANCHORED, 'a', cut), ['own-unfinished']);
+    const silent = { ...cut, responses: [{ ...response('a', null), text: '' }, response('b', '2')] };
+    assert.deepEqual(skipped(ANCHORED, 'a', silent), ['own-empty']);
   });
 
   it('train on a peer’s own answer when asked to', () => {

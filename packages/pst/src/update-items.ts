@@ -15,7 +15,8 @@ export interface UpdateItem {
 }
 
 /** Why one peer does not train on one question of its round. */
-export type SkipReason = RejectionReason | 'no-response' | 'author' | 'zero-weight' | 'own-unfinished';
+export type SkipReason =
+  RejectionReason | 'no-response' | 'author' | 'zero-weight' | 'own-unfinished' | 'own-empty';
 
 /** What one peer makes of one question, item or not; for the record of the round. */
 export interface ItemOutcome {
@@ -133,6 +134,7 @@ function makeItem(
   }
   const source = learns && recipe.target === 'aggregate' ? question.responses[aggregate.chosen!] : own;
   if (!source.finished) return 'own-unfinished';
+  if (source.text.trim() === '') return 'own-empty';
   return {
     promptId: question.promptId,
     question: question.text,
