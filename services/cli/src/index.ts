@@ -1,5 +1,6 @@
 export { startLocalMesh, threadsPerPeer } from './mesh/local-mesh.js';
 export type { LocalMesh, LocalMeshOptions } from './mesh/local-mesh.js';
+export { freePorts } from './mesh/free-ports.js';
 export { DEMO_FOLDER, demoPeers } from './mesh/demo-peers.js';
 export type { LocalPeer, PeerTuning } from './mesh/mesh-services.js';
 export { measure } from './measure/measurement.js';

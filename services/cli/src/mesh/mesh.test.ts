@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -21,6 +22,17 @@ import {
   stateFolder,
   writeMeshFile,
 } from './state-folder.js';
+
+test('ports for a mesh are free, all different, and none that port 0 hands out', async (t) => {
+  const [taken = 0] = await freePorts(1, () => 0.5);
+  const holder = createServer().listen(taken, '127.0.0.1');
+  await once(holder, 'listening');
+  t.after(() => holder.close());
+  const draws = [0.5, 0.25, 0.25, 0.75];
+  const ports = await freePorts(2, () => draws.shift() ?? 0);
+  assert.equal(new Set([taken, ...ports]).size, 3);
+  assert.ok(ports.every((port) => port >= 15_000 && port < 32_000));
+});
 
 test('nats-server syncs every write where its version can', () => {
   const options = { host: '127.0.0.1', port: 4222, storeFolder: '/a "b"/nats' };
