@@ -38,10 +38,8 @@ test('the nucleus is the smallest likeliest set that reaches topP', () => {
       const logits = Float32Array.from(values);
       const { token } = sampleRow(logits, 0, logits.length, { temperature: 1, topP }, uniform);
       const p = probabilities(logits, 1);
-      const likelier = p.reduce(
-        (sum, q, i) => sum + (q > p[token] || (q === p[token] && i < token) ? q : 0),
-        0,
-      );
+      // Of two that differ by rounding alone, either may come first.
+      const likelier = p.reduce((sum, q) => sum + (q > p[token] * (1 + 1e-9) ? q : 0), 0);
       assert.ok(likelier < topP + 1e-9);
     }),
   );
