@@ -219,6 +219,20 @@ export function hostPort(env: string, options: FieldOptions<string>): Field<stri
   return parsed(env, options, { values: 'host:port', parse });
 }
 
+/** An absolute URL of one of the protocols given (`https:`), as written. */
+export function url(
+  env: string,
+  options: FieldOptions<string> & { protocols: readonly string[] },
+): Field<string> {
+  const schemes = options.protocols.map((protocol) => `${protocol}//`).join(', ');
+  const parse = (text: string) => {
+    if (!URL.canParse(text) || !options.protocols.includes(new URL(text).protocol))
+      throw new Error(`"${text}" is not a URL that begins with ${schemes}`);
+    return text;
+  };
+  return parsed(env, options, { values: `URL (${schemes})`, parse });
+}
+
 /** Where a server listens. */
 export interface ListenAddress {
   /** Interface: `127.0.0.1`, `0.0.0.0`, `[::]`. */

@@ -7,11 +7,16 @@ import type {
 } from '@bufbuild/protobuf';
 import { Client as GrpcClient, Metadata, credentials } from '@grpc/grpc-js';
 import type { CallOptions as GrpcCallOptions, ChannelCredentials, ServiceError } from '@grpc/grpc-js';
-import { ParleyError, codeName } from './errors.js';
+import { ParleyError, codeName, isParleyError } from './errors.js';
 import { deferred } from './deadline.js';
 import { MAX_MESSAGE_BYTES, methodDefinition, methodNames } from './grpc-bridge.js';
 import type { AnyInit, AnyMessage } from './grpc-bridge.js';
+import type { Metrics } from './metrics.js';
+import { retry } from './retry.js';
+import { createRpcMetrics, observeCall } from './rpc-observer.js';
+import type { ObservedCall, RPC_METRICS } from './rpc-observer.js';
 import { fromServiceError } from './service-error.js';
+import { SpanKind, activeTrace, traceHeaders } from './tracing.js';
 
 /** What one call may say beside its request. */
 export interface CallOptions {
@@ -50,6 +55,15 @@ export interface ClientOptions {
   label?: string;
   /** Plain text unless given. */
   credentials?: ChannelCredentials;
+  /** Headers of every call, such as `authorization`. */
+  headers?: () => Readonly<Record<string, string>>;
+  /**
+   * Repeats unary calls while the service is away (a restart, a rolling upgrade) until their deadline. Only for services
+   * all of whose methods are idempotent.
+   */
+  retryWhileAway?: boolean;
+  /** Where calls are measured. */
+  metrics?: Metrics<typeof RPC_METRICS>;
   /**
    * Silence after which the connection is probed, and how long the probe may go unanswered: a machine that vanished
    * without closing its connections is noticed after their sum. Services in other languages must permit pings this
@@ -76,11 +90,16 @@ export function createClient<S extends DescService>(
     options.credentials ?? credentials.createInsecure(),
     channelOptions(options),
   );
+  const metrics = options.metrics ?? createRpcMetrics();
   const methods = methodNames(service).map((name) => {
     const method = methodDefinition(service, name);
     const where = `${options.label ?? service.typeName} at ${address}, method ${service.method[name]?.name}`;
-    const caller = { grpc, method, where, deadlineMs: options.deadlineMs };
-    return [name, method.responseStream ? streamCaller(caller) : unaryCaller(caller)] as const;
+    const caller = { ...options, metrics, grpc, method, where };
+    if (method.responseStream) return [name, streamCaller(caller)] as const;
+    return [
+      name,
+      options.retryWhileAway ? persistent(unaryCaller(caller), options) : unaryCaller(caller),
+    ] as const;
   });
   const close = () => grpc.close();
   return { ...Object.fromEntries(methods), address, close, [Symbol.dispose]: close } as Client<S>;
@@ -99,23 +118,27 @@ function channelOptions({ keepalive = DEFAULT_KEEPALIVE }: ClientOptions): Recor
   };
 }
 
-interface Caller {
+interface Caller extends ClientOptions {
   grpc: GrpcClient;
   method: ReturnType<typeof methodDefinition>;
   where: string;
-  deadlineMs: number;
+  metrics: Metrics<typeof RPC_METRICS>;
 }
 
-function unaryCaller({ grpc, method, where, deadlineMs }: Caller) {
-  return async (request: AnyInit, options: CallOptions = {}): Promise<AnyMessage> => {
+type UnaryCaller = (request: AnyInit, options?: CallOptions) => Promise<AnyMessage>;
+
+function unaryCaller(caller: Caller): UnaryCaller {
+  const { grpc, method, where } = caller;
+  return async (request, options = {}) => {
     throwIfCancelled(options.signal, where);
+    const observed = observe(caller);
     const { promise, resolve, reject } = deferred<AnyMessage>();
     const settle = (error: ServiceError | null, response?: AnyMessage) => {
       if (error) reject(callError(error, where, options.signal));
       else if (response) resolve(response);
     };
     const { path, requestSerialize, responseDeserialize } = method;
-    const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options, deadlineMs)];
+    const [metadata, callOptions] = [metadataOf(caller, options, observed), callOptionsOf(caller, options)];
     const call = grpc.makeUnaryRequest(
       path,
       requestSerialize,
@@ -128,18 +151,46 @@ function unaryCaller({ grpc, method, where, deadlineMs }: Caller) {
     const cancel = () => call.cancel();
     options.signal?.addEventListener('abort', cancel, { once: true });
     try {
-      return await promise;
+      const response = await promise;
+      observed.end();
+      return response;
+    } catch (error) {
+      observed.end({ error });
+      throw error;
     } finally {
       options.signal?.removeEventListener('abort', cancel);
     }
   };
 }
 
-function streamCaller({ grpc, method, where, deadlineMs }: Caller) {
+/** Pauses between attempts: short enough for a hand-over between replicas, rare enough for a restart of minutes. */
+const AWAY_BACKOFF = { attempts: Infinity, baseMs: 100, maxMs: 2000 };
+
+/** The same call, again and again while the service is away, within one deadline. */
+function persistent(call: UnaryCaller, { deadlineMs }: ClientOptions): UnaryCaller {
+  return async (request, options = {}) => {
+    const endMs = performance.now() + (options.deadlineMs ?? deadlineMs);
+    const isAway = (error: unknown) =>
+      isParleyError(error, 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN') &&
+      performance.now() + AWAY_BACKOFF.maxMs < endMs;
+    const retryOptions = {
+      ...AWAY_BACKOFF,
+      shouldRetry: isAway,
+      ...(options.signal && { signal: options.signal }),
+    };
+    return retry(retryOptions, () =>
+      call(request, { ...options, deadlineMs: Math.max(1, endMs - performance.now()) }),
+    );
+  };
+}
+
+function streamCaller(caller: Caller) {
+  const { grpc, method, where } = caller;
   return async function* (request: AnyInit, options: CallOptions = {}): AsyncGenerator<AnyMessage> {
     throwIfCancelled(options.signal, where);
+    const observed = observe(caller);
     const { path, requestSerialize, responseDeserialize } = method;
-    const [metadata, callOptions] = [metadataOf(options), callOptionsOf(options, deadlineMs)];
+    const [metadata, callOptions] = [metadataOf(caller, options, observed), callOptionsOf(caller, options)];
     const call = grpc.makeServerStreamRequest(
       path,
       requestSerialize,
@@ -152,13 +203,22 @@ function streamCaller({ grpc, method, where, deadlineMs }: Caller) {
     options.signal?.addEventListener('abort', cancel, { once: true });
     try {
       for await (const response of call) yield response as AnyMessage;
-    } catch (error) {
-      throw isServiceError(error) ? callError(error, where, options.signal) : error;
+    } catch (thrown) {
+      const error = isServiceError(thrown) ? callError(thrown, where, options.signal) : thrown;
+      observed.end({ error });
+      throw error;
     } finally {
       options.signal?.removeEventListener('abort', cancel);
       call.cancel();
+      observed.end();
     }
   };
+}
+
+/** A call gets a span only within a trace: probes, which nobody's work causes, would be traces of their own. */
+function observe({ method, metrics }: Caller): ObservedCall {
+  const traced = activeTrace() !== undefined;
+  return observeCall({ path: method.path, kind: SpanKind.CLIENT, seconds: metrics.called, traced });
 }
 
 function throwIfCancelled(signal: AbortSignal | undefined, where: string): void {
@@ -166,14 +226,15 @@ function throwIfCancelled(signal: AbortSignal | undefined, where: string): void 
   throw new ParleyError('CANCELLED', `Call was cancelled: ${where}`, { cause: signal.reason });
 }
 
-function metadataOf({ headers = {} }: CallOptions): Metadata {
+function metadataOf({ headers }: Caller, options: CallOptions, { span }: ObservedCall): Metadata {
   const metadata = new Metadata();
-  for (const [key, value] of Object.entries(headers)) metadata.set(key, value);
+  const all = { ...(span && traceHeaders(span)), ...headers?.(), ...options.headers };
+  for (const [key, value] of Object.entries(all)) metadata.set(key, value);
   return metadata;
 }
 
-function callOptionsOf(options: CallOptions, defaultDeadlineMs: number): GrpcCallOptions {
-  return { deadline: Date.now() + (options.deadlineMs ?? defaultDeadlineMs) };
+function callOptionsOf({ deadlineMs }: Caller, options: CallOptions): GrpcCallOptions {
+  return { deadline: Date.now() + (options.deadlineMs ?? deadlineMs) };
 }
 
 /**

@@ -1,10 +1,12 @@
 import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
-import { ParleyError } from './errors.js';
 import { MAX_MESSAGE_BYTES } from './grpc-bridge.js';
-import type { BoundService } from './grpc-handler.js';
+import type { Authorize, BoundService } from './grpc-handler.js';
+import { listenError } from './listen-error.js';
 import type { Log } from './log.js';
+import type { Registry } from './metrics.js';
 import { addReflection } from './reflection.js';
+import { createRpcMetrics } from './rpc-observer.js';
 
 /** What a gRPC server serves, and where. */
 export interface GrpcServerOptions {
@@ -16,6 +18,12 @@ export interface GrpcServerOptions {
   log: Log;
   /** Plain text unless given. */
   credentials?: ServerCredentials;
+  /** Asked before every call of `services`; everybody may call everything unless given. Health and reflection are open. */
+  authorize?: Authorize;
+  /** Begins a trace for a call that belongs to none: for what people and programs from outside call. */
+  beginTraces?: boolean;
+  /** Where calls are measured. */
+  registry?: Registry;
   /**
    * Age at which a connection is asked to reconnect, so that clients find new replicas behind a name (5 minutes
    * unless given). Calls in flight are left to finish.
@@ -46,7 +54,8 @@ export interface GrpcServer extends AsyncDisposable {
  *   be listened on for another cause
  */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { host, services, log, maxRequestBytes = MAX_MESSAGE_BYTES } = options;
+  const { host, services, maxRequestBytes = MAX_MESSAGE_BYTES, log } = options;
+  const support = { ...options, metrics: createRpcMetrics(options.registry) };
   // grpc-js prints errors to standard error that it also returns; ours are reported once, by who asked.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
@@ -55,7 +64,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
     'grpc.so_reuseport': 0,
   });
-  for (const bound of services) bound.addTo(server, log);
+  for (const bound of services) bound.addTo(server, support);
   const health = addHealth(server, services);
   addReflection(
     server,
@@ -100,16 +109,7 @@ async function bind(server: Server, { host, port, credentials }: GrpcServerOptio
   return new Promise((resolve, reject) => {
     server.bindAsync(`${host}:${port}`, credentials ?? ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
-      else reject(bindError(error, host, port));
+      else reject(listenError(error, host, port));
     });
   });
-}
-
-function bindError(error: Error, host: string, port: number): ParleyError {
-  const options = { details: { host, port: String(port) }, cause: error };
-  if (error.message.includes('EADDRINUSE')) {
-    const message = `Port ${port} on ${host} is in use; stop the process that listens there, or choose another port (0 picks a free one)`;
-    return new ParleyError('PORT_IN_USE', message, options);
-  }
-  return new ParleyError('ADDRESS_UNUSABLE', `Cannot listen on ${host}:${port}: ${error.message}`, options);
 }

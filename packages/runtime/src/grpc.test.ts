@@ -6,7 +6,15 @@ import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { EchoService } from './fixtures/echo_pb.js';
-import { ParleyError, createClient, createSilentLog, implement, startGrpcServer } from './index.js';
+import {
+  ParleyError,
+  createClient,
+  createRegistry,
+  createRpcMetrics,
+  createSilentLog,
+  implement,
+  startGrpcServer,
+} from './index.js';
 import type { CallContext, ClientOptions, GrpcServer, GrpcServerOptions } from './index.js';
 
 interface Seen {
@@ -171,6 +179,21 @@ test('nothing listening is SERVICE_UNAVAILABLE and names the address; a later st
   assert.ok(answered && again.seen.contexts.length === 1);
 });
 
+test('an idempotent client waits for a service that is away, within the deadline of the call', async () => {
+  const { server, ...rest } = await serve();
+  await rest[Symbol.asyncDispose]();
+  using rpc = createClient(EchoService, server.address, { deadlineMs: 20_000, retryWhileAway: true });
+  const call = rpc.echo({ text: 'patience' });
+  await wait(700);
+  await using again = await serve({ port: server.port });
+  assert.equal((await call).text, 'patience');
+  await assert.rejects(rpc.echo({ fail: 'not-found' }), { reason: 'PEER_UNKNOWN' });
+  await again.server.close();
+  const started = performance.now();
+  await assert.rejects(rpc.echo({}, { deadlineMs: 3000 }), { reason: 'SERVICE_UNAVAILABLE' });
+  assert.ok(performance.now() - started < 3500);
+});
+
 test('a server that freezes without closing its connections is noticed by keepalive', async () => {
   const script = `
     import { createSilentLog, implement, startGrpcServer } from ${JSON.stringify(new URL('./index.js', import.meta.url).href)};
@@ -228,6 +251,19 @@ test('draining finishes calls in flight and refuses new ones; past the deadline 
   await stuck.server.drain(100);
   assert.ok(Date.now() - started < 1500);
   await lost;
+});
+
+test('calls are measured at both ends by method and code', async () => {
+  const registry = createRegistry();
+  await using setup = await serve({ registry }, { metrics: createRpcMetrics(registry) });
+  await setup.rpc.echo({});
+  await assert.rejects(setup.rpc.echo({ fail: 'not-found' }));
+  const text = await registry.metrics();
+  for (const side of ['server', 'client'])
+    for (const code of ['OK', 'NOT_FOUND']) {
+      const series = `parley_rpc_${side}_seconds_count{method="${EchoService.typeName}/Echo",code="${code}"} 1`;
+      assert.ok(text.includes(series), series);
+    }
 });
 
 test('health answers while handlers work, by service and as a whole, and follows setServing', async () => {

@@ -50,6 +50,16 @@ test('a second signal exits at once', async () => {
   assert.equal(messages.includes('drained'), false);
 });
 
+test('work that outlasts the drain deadline is cut off', async () => {
+  const started = performance.now();
+  const { code, messages } = await runFixture({ FAULT: 'slow-drain', PARLEY_DRAIN_DEADLINE: '100ms' }, [
+    'fixture serving',
+  ]);
+  assert.equal(code, 0);
+  assert.deepEqual(messages.slice(-3), ['drained after 100 ms', 'released', 'fixture closed']);
+  assert.ok(performance.now() - started < 10_000);
+});
+
 test('a failure at start is one line on standard error and an exit code that says which kind', async () => {
   const { code, stderr } = await runFixture({ FAULT: 'start' });
   assert.equal(code, 3);

@@ -1,9 +1,14 @@
-import { oneOf, readConfig } from './config.js';
+import { createCleanupStack } from './cleanup-stack.js';
+import { durationMs, listen, oneOf, optional, readConfig, url } from './config.js';
 import type { ConfigOf, Env, Field } from './config.js';
 import { ParleyError } from './errors.js';
 import { EXIT, exitCodeOf, signalExitCode } from './exit-code.js';
 import { LOG_LEVELS, createLog } from './log.js';
 import type { Log, LogLevel } from './log.js';
+import { createRegistry } from './metrics.js';
+import type { Registry } from './metrics.js';
+import { startMonitor } from './monitor.js';
+import { startTracing } from './tracing.js';
 
 /**
  * States of a service process, in this order; each transition is logged.
@@ -15,7 +20,7 @@ import type { Log, LogLevel } from './log.js';
  */
 export type ServiceState = 'starting' | 'serving' | 'draining' | 'closed';
 
-/** A started service, as {@link runService} drives it. All three are idempotent. */
+/** A started service, as {@link runService} drives it. All of it is idempotent. */
 export interface Service {
   /** Health turns NOT_SERVING, so that callers look elsewhere. */
   stopServing(): void;
@@ -29,6 +34,8 @@ export interface Service {
 export interface StartContext<C> {
   config: C;
   log: Log;
+  /** Where the service's metrics are shown. */
+  registry: Registry;
   /** Aborted when a signal arrives while starting; `start` should then throw. */
   signal: AbortSignal;
   /** Ends the service for a failure in the background, which becomes its exit code. The first one counts. */
@@ -40,8 +47,6 @@ export interface ServiceSpec<F extends Record<string, Field<unknown>>> {
   name: string;
   fields: F;
   start(context: StartContext<ConfigOf<F>>): Promise<Service>;
-  /** How long a drain may take, in milliseconds; 15 000 unless given. */
-  drainDeadlineMs?: number;
 }
 
 /** The process around a service: what a test replaces. */
@@ -54,7 +59,8 @@ export interface Host {
 
 /**
  * Runs a service until a signal or a fatal failure ends it, then exits the process: health NOT_SERVING, drain, close.
- * A second signal exits at once. The log level is read from `PARLEY_LOG_LEVEL`.
+ * A second signal exits at once. {@link PROCESS_FIELDS} are read beside the service's own fields: log level, monitor,
+ * traces, and how long a drain may take.
  *
  * Exit codes are those of {@link EXIT}: 0 after a signal and a complete drain, 2 for a bad configuration, 3 where
  * something needed is missing, 1 for the rest; 130 or 143 after a second signal. A failure is one line on standard
@@ -65,22 +71,34 @@ export async function runService<F extends Record<string, Field<unknown>>>(
   host: Host = processHost(),
 ): Promise<void> {
   const log = createLog({ service: spec.name, level: logLevel(host.env) });
-  const enter = (state: ServiceState) => log.info({ state }, `${spec.name} ${state}`);
+  let state: ServiceState = 'starting';
+  const enter = (next: ServiceState) => {
+    state = next;
+    log.info({ state }, `${spec.name} ${state}`);
+  };
   const stop = createStop(host, log);
   try {
+    await using cleanup = createCleanupStack();
     enter('starting');
-    const config = readConfig(host.env, { ...LOG_FIELDS, ...spec.fields });
-    const service = await spec.start({ config, log, signal: stop.signal, fail: stop.fail });
+    const config = readConfig(host.env, { ...PROCESS_FIELDS, ...spec.fields });
+    // The compiler does not see through the union with fields that are not known here.
+    const { monitor, otlpEndpoint, drainDeadlineMs } = config as ConfigOf<typeof PROCESS_FIELDS>;
+    const registry = createRegistry();
+    const notReady = () => (state === 'serving' ? undefined : `${spec.name} is ${state}`);
+    if (monitor) cleanup.use(await startMonitor({ listen: monitor, registry, notReady, log }));
+    if (otlpEndpoint) cleanup.use(startTracing({ service: spec.name, endpoint: otlpEndpoint, log }));
+    const service = await spec.start({ config, log, registry, signal: stop.signal, fail: stop.fail });
     try {
       if (!stop.signal.aborted) enter('serving');
       await stop.requested;
       enter('draining');
       service.stopServing();
-      await service.drain(spec.drainDeadlineMs ?? 15_000);
+      await service.drain(drainDeadlineMs);
     } finally {
       await service.close();
       enter('closed');
     }
+    await cleanup.close();
     stop.throwIfFailed();
     host.exit(EXIT.ok);
   } catch (error) {
@@ -126,12 +144,28 @@ function createStop(host: Host, log: Log): Stop {
   };
 }
 
-/** The setting that {@link runService} reads for every service. */
-export const LOG_FIELDS = {
+/** The settings that {@link runService} reads for every service. */
+export const PROCESS_FIELDS = {
   logLevel: oneOf('PARLEY_LOG_LEVEL', LOG_LEVELS, {
     description: 'least severe lines that are logged, as JSON on standard output',
     fallback: 'info',
   }),
+  monitor: optional(
+    listen('PARLEY_MONITOR_LISTEN', {
+      description: 'host:port of plain HTTP with /metrics, /livez and /readyz; nothing listens unless set',
+    }),
+  ),
+  drainDeadlineMs: durationMs('PARLEY_DRAIN_DEADLINE', {
+    description: 'longest time that work in flight may take to finish after a signal to stop',
+    fallback: 15_000,
+    min: 0,
+  }),
+  otlpEndpoint: optional(
+    url('OTEL_EXPORTER_OTLP_ENDPOINT', {
+      description: 'OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none are unless set',
+      protocols: ['http:', 'https:'],
+    }),
+  ),
 };
 
 /** The wanted level; `info` while a bad one is being reported by {@link readConfig}. */

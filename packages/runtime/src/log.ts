@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import type { DestinationStream } from 'pino';
+import { activeTrace } from './tracing.js';
 
 /** Writes one line: fields for programs, then a message for people. */
 export interface LogLine {
@@ -34,7 +35,7 @@ export interface LogOptions {
 
 /**
  * A JSON line per event: `time` (RFC 3339), `level` (word), `service`, the fields, `msg`; an Error under `err` is
- * written with its stack, reason and causes.
+ * written with its stack, reason and causes. Within a span that is sent somewhere, `trace_id` and `span_id` too.
  */
 export function createLog({ service, level = 'info', destination }: LogOptions): Log {
   const options = {
@@ -43,6 +44,7 @@ export function createLog({ service, level = 'info', destination }: LogOptions):
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: pino.stdSerializers.errWithCause },
+    mixin: () => activeTrace() ?? {},
   };
   return pino(options, destination ?? pino.destination({ fd: 1, sync: true }));
 }

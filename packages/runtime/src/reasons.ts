@@ -87,6 +87,12 @@ export const REASONS = {
   ),
   STREAM_MISSING: reason('FAILED_PRECONDITION', 'A JetStream stream, consumer or bucket does not exist.'),
   BUS_UNAVAILABLE: reason('UNAVAILABLE', 'NATS did not confirm an operation in time; repeating it is safe.'),
+  UNAUTHENTICATED: reason('UNAUTHENTICATED', 'The caller gave no valid certificate or token.'),
+  PERMISSION_DENIED: reason('PERMISSION_DENIED', 'The caller is known, but may not do this.'),
+  RATE_LIMITED: reason(
+    'RESOURCE_EXHAUSTED',
+    'The caller asks more often than it may; it may again in a moment.',
+  ),
   REVISION_CONFLICT: reason('ABORTED', 'Another writer changed the entry first; read it again and retry.'),
   LEASE_HELD: reason('FAILED_PRECONDITION', 'Another process holds the lease.'),
   LEASE_LOST: reason('ABORTED', 'The lease expired or was taken over; its holder must stop at once.'),
