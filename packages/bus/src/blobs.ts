@@ -17,7 +17,7 @@ import { BLOB_STORE } from './subjects.js';
 
 /** Where a blob lies and what it is. Weights travel as this, never as bytes in a message. */
 export interface BlobRef {
-  /** `nats-object://parley-blobs/<key>` or `file:///…/<key>`. */
+  /** `nats-object://<store>/<key>` or `file:///…/<key>`. */
   uri: string;
   /** SHA-256 in lower-case hexadecimal. */
   digest: string;
@@ -34,8 +34,10 @@ export interface BlobReader {
 
 /** Content that is written once and read by URI and digest. */
 export interface BlobStore extends BlobReader {
-  /** Start of the URIs this store gives and reads. */
+  /** Start of the URIs this store gives. */
   readonly uriPrefix: string;
+  /** Whether this store reads a URI. */
+  reads(uri: string): boolean;
   /**
    * Stores bytes under a key of `[A-Za-z0-9._/-]`; durable when the promise resolves. The same key with the same
    * content is stored once; with other content it is replaced.
@@ -43,22 +45,43 @@ export interface BlobStore extends BlobReader {
   put(key: string, content: Uint8Array): Promise<BlobRef>;
 }
 
-/** Blobs in the object store of JetStream: the default, which needs no shared volume. */
-export function natsBlobs(bus: Bus, options: { deadlineMs?: number } = {}): BlobStore {
-  const { deadlineMs = 60_000 } = options;
-  const uriPrefix = `nats-object://${BLOB_STORE}/`;
-  let opened: ObjectStore | undefined;
-  const open = async () => (opened ??= await new Objm(bus.js).open(BLOB_STORE, false));
-  const attempt = async <T>(what: string, work: (store: ObjectStore) => Promise<T>): Promise<T> =>
+/** Start of the URIs of all object stores of JetStream. */
+const NATS_SCHEME = 'nats-object://';
+
+/** How {@link natsBlobs} works. */
+export interface NatsBlobsOptions {
+  /** Name of the object store that is written; {@link BLOB_STORE} unless given. Any store is read. */
+  store?: string;
+  deadlineMs?: number;
+}
+
+/** Blobs in an object store of JetStream: the default, which needs no shared volume. */
+export function natsBlobs(bus: Bus, options: NatsBlobsOptions = {}): BlobStore {
+  const { deadlineMs = 60_000, store: own = BLOB_STORE } = options;
+  const uriPrefix = `${NATS_SCHEME}${own}/`;
+  const opened = new Map<string, ObjectStore>();
+  const open = async (name: string): Promise<ObjectStore> => {
+    const manager = new Objm(bus.js);
+    const make = name === own && bus.makesTopology;
+    const store = opened.get(name) ?? (await (make ? manager.create(name) : manager.open(name, false)));
+    opened.set(name, store);
+    return store;
+  };
+  const attempt = async <T>(
+    what: string,
+    name: string,
+    work: (store: ObjectStore) => Promise<T>,
+  ): Promise<T> =>
     persist({ what, deadlineMs }, (signal) =>
-      withDeadline({ deadlineMs: deadlineMs / 3, what, signal }, async () => work(await open())),
+      withDeadline({ deadlineMs: deadlineMs / 3, what, signal }, async () => work(await open(name))),
     );
   return {
     uriPrefix,
+    reads: (uri) => uri.startsWith(NATS_SCHEME),
     async put(key, content) {
       const name = checkKey(key);
       const ref = { uri: uriPrefix + name, digest: sha256(content), bytes: content.length };
-      await attempt(`storing blob ${ref.uri}`, async (store) => {
+      await attempt(`storing blob ${ref.uri}`, own, async (store) => {
         const found = await store.info(name);
         if (found && !found.deleted && found.digest === natsDigest(ref.digest) && found.size === ref.bytes)
           return;
@@ -67,8 +90,8 @@ export function natsBlobs(bus: Bus, options: { deadlineMs?: number } = {}): Blob
       return ref;
     },
     async get(uri, digest) {
-      const name = keyOf(uri, uriPrefix);
-      const bytes = await attempt(`reading blob ${uri}`, (store) => store.getBlob(name));
+      const { store: from, key } = placeOf(uri);
+      const bytes = await attempt(`reading blob ${uri}`, from, (store) => store.getBlob(key));
       if (bytes === null) throw missing(uri);
       verifyDigest(bytes, digest, uri);
       return bytes;
@@ -88,6 +111,7 @@ export function fileBlobs(folder: string): BlobStore {
   const uriPrefix = `${pathToFileURL(root).href}/`;
   return {
     uriPrefix,
+    reads: (uri) => uri.startsWith(uriPrefix),
     async put(key, content) {
       const path = join(root, checkKey(key));
       const ref = { uri: pathToFileURL(path).href, digest: sha256(content), bytes: content.length };
@@ -122,9 +146,10 @@ export function anyBlobs(first: BlobStore, ...others: BlobStore[]): BlobStore {
   const stores = [first, ...others];
   return {
     uriPrefix: first.uriPrefix,
+    reads: (uri) => stores.some((store) => store.reads(uri)),
     put: (key, content) => first.put(key, content),
     async get(uri, digest) {
-      const store = stores.find(({ uriPrefix }) => uri.startsWith(uriPrefix));
+      const store = stores.find((candidate) => candidate.reads(uri));
       if (store) return store.get(uri, digest);
       const known = stores.map(({ uriPrefix }) => uriPrefix).join(', ');
       throw new ParleyError('BLOB_MISSING', `No blob store here reads ${uri}; they read ${known}`, {
@@ -139,9 +164,11 @@ function missing(uri: string): ParleyError {
   return new ParleyError('BLOB_MISSING', message, { details: { uri } });
 }
 
-function keyOf(uri: string, prefix: string): string {
-  if (uri.startsWith(prefix)) return uri.slice(prefix.length);
-  throw new ParleyError('BLOB_MISSING', `${uri} is not in ${prefix}`, { details: { uri } });
+/** Object store and key of a URI. */
+function placeOf(uri: string): { store: string; key: string } {
+  const [, store, key] = /^nats-object:\/\/([A-Za-z0-9_-]+)\/(.+)$/.exec(uri) ?? [];
+  if (store !== undefined && key !== undefined) return { store, key };
+  throw new ParleyError('BLOB_MISSING', `${uri} is in no object store of NATS`, { details: { uri } });
 }
 
 function checkKey(key: string): string {

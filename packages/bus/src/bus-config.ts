@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
+import type { TlsOptions } from '@nats-io/transport-node';
 import { ParleyError, field } from '@parley/runtime';
-import type { ConfigOf, Log } from '@parley/runtime';
-import type { BusAuth, BusOptions } from './connect.js';
+import type { ConfigOf, Identity, Log, Registry } from '@parley/runtime';
+import type { Bus, BusAuth, BusOptions } from './connect.js';
+import { awaitTopology, ensureTopology } from './topology.js';
+import type { TopologyOptions } from './topology.js';
 
 /** The environment variables by which every service finds NATS; spread them into its own fields. */
 export const BUS_FIELDS = {
@@ -22,6 +25,23 @@ export const BUS_FIELDS = {
   natsCa: field.optional(
     field.path('PARLEY_NATS_CA_FILE', { description: 'certificates that may sign the server; turns TLS on' }),
   ),
+  natsCert: field.optional(
+    field.path('PARLEY_NATS_CERT_FILE', {
+      description: 'certificate chain (PEM) to log in with; read again at every connect',
+    }),
+  ),
+  natsKey: field.optional(
+    field.path('PARLEY_NATS_KEY_FILE', { description: 'private key (PEM) of that certificate' }),
+  ),
+  natsConnectTimeoutMs: field.durationMs('PARLEY_NATS_CONNECT_TIMEOUT', {
+    description: 'longest wait at the start for nats-server, and for streams that others make',
+    fallback: 10_000,
+    min: 100,
+  }),
+  natsTopology: field.oneOf('PARLEY_NATS_TOPOLOGY', ['create', 'wait'], {
+    description: 'whether missing streams and consumers are made, or waited for until `parley topology` has made them',
+    fallback: 'create',
+  }),
 } as const;
 
 /** The values of {@link BUS_FIELDS}. */
@@ -30,18 +50,44 @@ export type BusConfig = ConfigOf<typeof BUS_FIELDS>;
 /**
  * Options of {@link connectBus} from the environment.
  *
- * @param name - of the client in the server's monitoring: `parley-pmi`
- * @throws ParleyError CONFIG_INVALID for logins that contradict each other or a CA file that cannot be read
+ * @param identity - who connects
+ * @throws ParleyError CONFIG_INVALID for logins that contradict each other or files that cannot be read
  */
-export function busOptions(config: BusConfig, name: string, log: Log): BusOptions {
+export function busOptions(
+  config: BusConfig,
+  identity: Identity,
+  { log, registry }: { log: Log; registry?: Registry },
+): BusOptions {
   const auth = busAuth(config);
+  const tls = busTls(config);
   return {
     servers: config.natsUrl.split(',').map((url) => url.trim()),
-    name,
+    name: `parley-${identity.role}${identity.role === 'peer' ? `-${identity.name}` : ''}`,
+    identity,
     log,
+    connectTimeoutMs: config.natsConnectTimeoutMs,
+    makesTopology: config.natsTopology === 'create',
+    ...(registry && { registry }),
     ...(auth && { auth }),
-    ...(config.natsCa !== undefined && { tls: { ca: readCa(config.natsCa) } }),
+    ...(tls && { tls }),
   };
+}
+
+/**
+ * Makes the streams that a service needs, or waits for them, as its configuration says.
+ *
+ * @throws ParleyError STREAM_CONFLICT, STREAM_MISSING, BUS_UNAVAILABLE
+ */
+export async function prepareTopology(
+  bus: Bus,
+  identity: Identity,
+  { natsConnectTimeoutMs }: Pick<BusConfig, 'natsConnectTimeoutMs'>,
+  options: TopologyOptions & { signal?: AbortSignal } = {},
+): Promise<void> {
+  const { signal, ...limits } = options;
+  if (!bus.makesTopology)
+    return awaitTopology(bus, identity, { deadlineMs: natsConnectTimeoutMs, ...(signal && { signal }) });
+  await ensureTopology(bus, { ...limits, peers: identity.role === 'peer' ? [identity.name] : [] });
 }
 
 function busAuth({ natsCredentials, natsUser, natsPassword, natsToken }: BusConfig): BusAuth | undefined {
@@ -63,11 +109,30 @@ function busAuth({ natsCredentials, natsUser, natsPassword, natsToken }: BusConf
   );
 }
 
-function readCa(path: string): string {
+/** Paths, not contents: nats reads them at every connect. They are read here once, so that a wrong one is named. */
+function busTls({ natsCa, natsCert, natsKey }: BusConfig): TlsOptions | undefined {
+  if ((natsCert === undefined) !== (natsKey === undefined)) {
+    const message = 'PARLEY_NATS_CERT_FILE and PARLEY_NATS_KEY_FILE belong together; set both';
+    throw new ParleyError('CONFIG_INVALID', message);
+  }
+  const files = [
+    ['PARLEY_NATS_CA_FILE', natsCa],
+    ['PARLEY_NATS_CERT_FILE', natsCert],
+    ['PARLEY_NATS_KEY_FILE', natsKey],
+  ] as const;
+  for (const [variable, path] of files) if (path !== undefined) checkReadable(variable, path);
+  if (natsCa === undefined && natsCert === undefined) return undefined;
+  return {
+    ...(natsCa !== undefined && { caFile: natsCa }),
+    ...(natsCert !== undefined && { certFile: natsCert, keyFile: natsKey }),
+  };
+}
+
+function checkReadable(variable: string, path: string): void {
   try {
-    return readFileSync(path, 'utf8');
+    readFileSync(path);
   } catch (error) {
-    const message = `PARLEY_NATS_CA_FILE: cannot read ${path}: ${(error as Error).message}`;
+    const message = `${variable}: cannot read ${path}: ${(error as Error).message}`;
     throw new ParleyError('CONFIG_INVALID', message, { details: { path }, cause: error });
   }
 }

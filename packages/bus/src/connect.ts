@@ -4,9 +4,12 @@ import type { ConnectionOptions, NatsConnection, TlsOptions } from '@nats-io/tra
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream';
 import { ParleyError, createSilentLog, retry, withDeadline } from '@parley/runtime';
-import type { Log } from '@parley/runtime';
+import type { Identity, Log, Registry } from '@parley/runtime';
 import { busError } from './bus-error.js';
+import { createBusMetrics } from './bus-metrics.js';
+import type { BusMetrics } from './bus-metrics.js';
 import { MIN_NATS_VERSION, isOlder } from './nats-version.js';
+import { peerToken } from './subjects.js';
 
 /** How to log in to NATS. Secrets are read from files at connect time. */
 export type BusAuth =
@@ -20,8 +23,15 @@ export interface BusOptions {
   servers: string | readonly string[];
   /** Name of the client in the server's monitoring. */
   name: string;
+  /** Who connects: its replies come in under {@link inboxPrefix}. Anybody unless given. */
+  identity?: Identity;
   auth?: BusAuth;
+  /** Files are read at every connect, so that a rotated certificate needs no restart. */
   tls?: TlsOptions;
+  /** Whether missing streams, consumers and buckets may be made; `true` unless given. */
+  makesTopology?: boolean;
+  /** Where the bus is measured. */
+  registry?: Registry;
   /** Milliseconds to find a server before NATS_UNREACHABLE; 10 000 unless given. */
   connectTimeoutMs?: number;
   /** Milliseconds to wait for each JetStream reply; 5000 unless given. */
@@ -39,6 +49,11 @@ export interface Bus extends AsyncDisposable {
   readonly log: Log;
   /** Milliseconds waited for each JetStream reply. */
   readonly requestTimeoutMs: number;
+  /** Subject under which replies come in. */
+  readonly inboxPrefix: string;
+  /** Whether missing streams, consumers and buckets may be made. */
+  readonly makesTopology: boolean;
+  readonly metrics: BusMetrics;
   /** Largest payload the server takes in one message, in bytes. */
   readonly maxPayloadBytes: number;
   /**
@@ -51,13 +66,23 @@ export interface Bus extends AsyncDisposable {
 }
 
 /**
+ * Subject under which the replies to a client come in. One a role, so that nats-server can keep a client from listening to
+ * what is answered to others.
+ */
+export function inboxPrefix(identity: Identity | undefined): string {
+  if (identity === undefined) return '_INBOX';
+  return `_INBOX_${identity.role === 'peer' ? peerToken(identity.name) : identity.role}`;
+}
+
+/**
  * Connects, and refuses servers that cannot do the work.
  *
  * @throws ParleyError NATS_UNREACHABLE (nothing answered within `connectTimeoutMs`), NATS_DENIED (login refused),
  *   NATS_TOO_OLD (naming the version found and the one needed), NATS_NO_JETSTREAM (naming the remedy)
  */
 export async function connectBus(options: BusOptions): Promise<Bus> {
-  const { log = createSilentLog(), requestTimeoutMs = 5000 } = options;
+  const { log = createSilentLog(), requestTimeoutMs = 5000, makesTopology = true, registry } = options;
+  const metrics = createBusMetrics(registry);
   const url = [options.servers].flat().join(',');
   const connection = await connectFirst(options, url);
   try {
@@ -66,7 +91,8 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
     const jsOptions = { timeout: requestTimeoutMs };
     const jsm = await managerOf(connection, jsOptions, url);
     const listeners = new Set<() => void>();
-    void watchStatus(connection, log, url, listeners);
+    void watchStatus({ connection, log, url, metrics }, listeners);
+    metrics.connected.set(1);
     log.info({ url, version }, 'connected to nats-server');
     const close = createClose(connection);
     return {
@@ -76,6 +102,9 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
       jsm,
       log,
       requestTimeoutMs,
+      inboxPrefix: inboxPrefix(options.identity),
+      makesTopology,
+      metrics,
       get maxPayloadBytes() {
         return connection.info?.max_payload ?? 1024 * 1024;
       },
@@ -110,7 +139,7 @@ async function connectFirst(options: BusOptions, url: string): Promise<NatsConne
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     if (isDenied(error)) {
-      const message = `nats-server at ${url} refused the login: ${text}; check user, password, token or credentials file`;
+      const message = `nats-server at ${url} refused the login: ${text}; check user, password, token, credentials file or certificate`;
       throw new ParleyError('NATS_DENIED', message, { details: { url }, cause: error });
     }
     const message = `No nats-server answers at ${url} within ${connectTimeoutMs} ms: ${text}; start one there, or give its address`;
@@ -122,6 +151,7 @@ async function connectionOptions(options: BusOptions, timeoutMs: number): Promis
   return {
     servers: [options.servers].flat(),
     name: options.name,
+    inboxPrefix: inboxPrefix(options.identity),
     timeout: timeoutMs,
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
@@ -173,9 +203,7 @@ async function managerOf(
 
 /** Logs every change of the connection's state until it is closed. */
 async function watchStatus(
-  connection: NatsConnection,
-  log: Log,
-  url: string,
+  { connection, log, url, metrics }: Pick<Bus, 'connection' | 'log' | 'url' | 'metrics'>,
   listeners: ReadonlySet<() => void>,
 ): Promise<void> {
   for await (const status of connection.status()) {
@@ -183,8 +211,11 @@ async function watchStatus(
       for (const listener of [...listeners]) listener();
     }
     if (status.type === 'disconnect') {
+      metrics.connected.set(0);
       log.warn({ url }, 'lost the connection to nats-server; reconnecting');
     } else if (status.type === 'reconnect') {
+      metrics.connected.set(1);
+      metrics.reconnects.inc();
       log.info({ url, server: status.server }, 'reconnected to nats-server');
     } else if (status.type === 'error') {
       log.warn({ url, err: status.error }, 'nats-server reported an error');

@@ -53,7 +53,7 @@ test('several are handled at once where asked for', async () => {
   await using s = await setup();
   await publishRounds(s, 0, 12);
   let [running, most, handled] = [0, 0, 0];
-  await using _consumption = await consume(s.bus, { ...roundConsumer(s.blobs), concurrency: 4 }, async () => {
+  await using _consumption = await consume(s.bus, { ...roundConsumer(s.blobs), maxAckPending: 4, concurrency: 4 }, async () => {
     most = Math.max(most, ++running);
     await wait(50);
     running--;
@@ -145,7 +145,7 @@ test('a handler that takes longer than the acknowledgement time keeps its messag
   await publishRounds(s, 0, 1);
   const deliveries: number[] = [];
   let finished = false;
-  const options = { ...roundConsumer(s.blobs), ackWaitMs: 300, concurrency: 2 };
+  const options = { ...roundConsumer(s.blobs), ackWaitMs: 300, maxAckPending: 2, concurrency: 2 };
   await using _consumption = await consume(s.bus, options, async ({ deliveryCount }) => {
     deliveries.push(deliveryCount);
     await wait(1200);

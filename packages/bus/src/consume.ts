@@ -1,5 +1,15 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { ParleyError, backoffMs, isRetryable, pause, withDeadline } from '@parley/runtime';
+import {
+  ParleyError,
+  SpanKind,
+  backoffMs,
+  inSpan,
+  isRetryable,
+  onCollect,
+  pause,
+  startTimer,
+  withDeadline,
+} from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
 import { busError } from './bus-error.js';
 import { decodeMessage } from './cloud-event.js';
@@ -20,13 +30,11 @@ export interface Delivery<T> extends Received<T> {
 }
 
 /** How a stream is consumed. */
-export interface ConsumeOptions<S extends DescMessage> extends Omit<DurableSpec, 'maxAckPending'> {
+export interface ConsumeOptions<S extends DescMessage> extends DurableSpec {
   schema: S;
   blobs: BlobReader;
   /** Messages handled at once; 1, and so strictly in order, unless given. */
   concurrency?: number;
-  /** As many as `concurrency` unless given; with more than one replica, the total over them. */
-  maxAckPending?: number;
   /** Bounds of the pause before a failed message is tried again; 250 ms growing to 30 s unless given. */
   backoff?: { baseMs: number; maxMs: number };
   /**
@@ -78,12 +86,12 @@ export async function consume<S extends DescMessage>(
   handler: Handler<MessageShape<S>>,
 ): Promise<Consumption> {
   const { concurrency = 1 } = options;
-  const spec = { ...options, maxAckPending: options.maxAckPending ?? concurrency };
-  await ensureConsumer(bus, spec);
+  await ensureConsumer(bus, options);
+  showLag(bus, options);
   const stopPulling = new AbortController();
   const abandon = new AbortController();
   const process = createProcessor(bus, options, handler, abandon.signal);
-  const workers = Array.from({ length: concurrency }, () => work(bus, spec, process, stopPulling.signal));
+  const workers = Array.from({ length: concurrency }, () => work(bus, options, process, stopPulling.signal));
   const stop = (error?: unknown) => stopPulling.abort(error);
   const done = Promise.all(workers).then(
     () => undefined,
@@ -106,6 +114,14 @@ export async function consume<S extends DescMessage>(
     });
   };
   return { done, drain, [Symbol.asyncDispose]: () => drain(0) };
+}
+
+/** Asks for the lag when the metrics are shown: what waits, and what is under way anywhere. */
+function showLag(bus: Bus, { stream, durable }: DurableSpec): void {
+  onCollect(bus.metrics.lag, bus.log, async (gauge) => {
+    const { num_pending, num_ack_pending } = await bus.jsm.consumers.info(stream, durable);
+    gauge.set({ consumer: durable }, num_pending + num_ack_pending);
+  });
 }
 
 const PULL_EXPIRES_MS = 2000;
@@ -168,11 +184,23 @@ function createProcessor<S extends DescMessage>(
 ): (message: DeliveredMessage) => Promise<void> {
   const inFlight = new Set<number>();
   const { ackWaitMs = 10_000, maxDeliveries = Infinity } = options;
+  const { durable: consumer, stream } = options;
   const handle = async (message: DeliveredMessage) => {
     const received = await decodeMessage(options.schema, message, options.blobs);
-    await handler({ ...received, deliveryCount: message.deliveryCount }, signal);
+    const { headers, subject, id } = received;
+    const work = () => handler({ ...received, deliveryCount: message.deliveryCount }, signal);
+    if (headers['traceparent'] === undefined) return work();
+    const attributes = {
+      'messaging.system': 'nats',
+      'messaging.operation.type': 'process',
+      'messaging.destination.name': subject,
+      'messaging.consumer.group.name': consumer,
+      'messaging.message.id': id,
+    };
+    return inSpan(`process ${stream}`, { kind: SpanKind.CONSUMER, attributes, parent: headers }, work);
   };
-  const settle = async (message: DeliveredMessage, thrown: unknown) => {
+  /** @returns what became of it */
+  const settle = async (message: DeliveredMessage, thrown: unknown): Promise<'retried' | 'poison'> => {
     const { deliveryCount } = message;
     const error = ParleyError.from(thrown);
     const facts = {
@@ -186,21 +214,26 @@ function createProcessor<S extends DescMessage>(
       const delayMs = signal.aborted ? 0 : nakDelayMs(options, deliveryCount);
       bus.log.warn({ ...facts, delayMs, err: thrown }, 'handling failed; the message comes back');
       message.nak(delayMs);
-      return;
+      return 'retried';
     }
     bus.log.error({ ...facts, err: thrown }, 'handling failed for good; the message is poison');
     await options.onPoison({ subject: message.subject, sequence: message.sequence, deliveryCount, error });
     message.term();
+    return 'poison';
   };
   return async (message) => {
     if (inFlight.has(message.sequence)) return;
     inFlight.add(message.sequence);
     const heartbeat = setInterval(() => message.working(), ackWaitMs / 3);
+    const timer = startTimer();
+    const measure = (outcome: string) => bus.metrics.handle.observe({ consumer, outcome }, timer());
     try {
       await handle(message);
+      measure('done');
       await acknowledge(bus, message);
     } catch (thrown) {
-      await settle(message, thrown).catch((error: unknown) => {
+      await settle(message, thrown).then(measure, (error: unknown) => {
+        measure('retried');
         bus.log.error(
           { err: error, sequence: message.sequence },
           'poison could not be recorded; it comes back',

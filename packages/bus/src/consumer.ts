@@ -4,7 +4,7 @@ import { nanos } from '@nats-io/transport-node';
 import { ParleyError } from '@parley/runtime';
 import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
 import type { Bus } from './connect.js';
-import { nameToken } from './subjects.js';
+import { STREAMS, filters, nameToken, peerToken } from './subjects.js';
 
 /** A durable pull consumer: a cursor in a stream that survives everything but its deletion. */
 export interface DurableSpec {
@@ -19,8 +19,27 @@ export interface DurableSpec {
   maxAckPending: number;
 }
 
+/** The durable consumers of a mesh, by which its services share the work. */
+export const CONSUMERS = {
+  /** Generated rounds, for all replicas of pmi together. */
+  pmi: (): DurableSpec => ({
+    stream: STREAMS.rounds,
+    durable: 'pmi',
+    filter: filters.generated(),
+    maxAckPending: 256,
+  }),
+  /** The updates of one peer, strictly in order. */
+  peer: (name: string): DurableSpec => ({
+    stream: STREAMS.updates,
+    durable: peerToken(name),
+    filter: filters.updates(name),
+    maxAckPending: 1,
+  }),
+} as const;
+
 /**
- * Creates a durable consumer, or adapts an existing one. Safe to repeat, and from several processes.
+ * Creates a durable consumer, or adapts an existing one. Safe to repeat, and from several processes. Where the bus is not
+ * to make anything, it must be there, and stays as it is.
  *
  * @throws ParleyError STREAM_CONFLICT when one of this name reads other subjects, STREAM_MISSING
  */
@@ -36,9 +55,11 @@ export async function ensureConsumer(bus: Bus, spec: DurableSpec): Promise<Consu
   } satisfies Partial<ConsumerConfig>;
   const what = `creating the consumer ${durable} of ${spec.stream}`;
   try {
-    const found = await find(bus, spec.stream, durable);
+    const found = await findConsumer(bus, spec.stream, durable);
+    if (found === undefined && !bus.makesTopology) throw missing(spec);
     if (found === undefined) return await bus.jsm.consumers.add(spec.stream, wanted);
     if (found.config.filter_subject !== spec.filter) throw conflict(spec, found.config.filter_subject ?? '');
+    if (!bus.makesTopology) return found;
     const { ack_wait, max_ack_pending } = wanted;
     const same = found.config.ack_wait === ack_wait && found.config.max_ack_pending === max_ack_pending;
     return same ? found : await bus.jsm.consumers.update(spec.stream, durable, { ack_wait, max_ack_pending });
@@ -47,13 +68,19 @@ export async function ensureConsumer(bus: Bus, spec: DurableSpec): Promise<Consu
   }
 }
 
-async function find(bus: Bus, stream: string, durable: string): Promise<ConsumerInfo | undefined> {
+/** What JetStream knows of a consumer; `undefined` if there is none. */
+export async function findConsumer(bus: Bus, stream: string, durable: string): Promise<ConsumerInfo | undefined> {
   try {
     return await bus.jsm.consumers.info(stream, durable);
   } catch (error) {
     if (jetStreamCode(error) === JS_CODES.consumerNotFound) return undefined;
     throw error;
   }
+}
+
+function missing({ durable, stream }: DurableSpec): ParleyError {
+  const message = `The consumer ${durable} of ${stream} is missing, and this service may not make it; run \`parley topology\``;
+  return new ParleyError('STREAM_MISSING', message, { details: { durable, stream } });
 }
 
 function conflict({ durable, stream, filter }: DurableSpec, found: string): ParleyError {

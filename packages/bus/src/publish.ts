@@ -1,20 +1,33 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import type { MsgHdrs } from '@nats-io/transport-node';
-import { ParleyError, isParleyError, sha256 } from '@parley/runtime';
+import {
+  ParleyError,
+  SpanKind,
+  activeTrace,
+  inSpan,
+  isParleyError,
+  sha256,
+  startTimer,
+  traceHeaders,
+} from '@parley/runtime';
 import type { BlobStore } from './blobs.js';
 import { JS_CODES, jetStreamCode } from './bus-error.js';
 import { eventHeaders } from './cloud-event.js';
 import type { Bus } from './connect.js';
 import { persist } from './persist.js';
+import { lastMessage } from './read.js';
+import { streamOf } from './subjects.js';
 
 /** Where and as what a message is published. */
 export interface PublishOptions {
   subject: string;
   /** `Nats-Msg-Id` and CloudEvents id: the same for every attempt to publish this message. */
   id: string;
-  /** Further headers, such as `traceparent`. */
+  /** Further headers. `traceparent` is added where the publishing belongs to a trace. */
   headers?: Readonly<Record<string, string>>;
+  /** Where the payload goes if it does not fit a message; the publisher's unless given. */
+  blobs?: BlobStore;
   /** Milliseconds for all attempts; the publisher's unless given. */
   deadlineMs?: number;
   signal?: AbortSignal;
@@ -72,7 +85,7 @@ export interface Publisher {
 
 /** A publisher on a bus. */
 export function createPublisher(bus: Bus, options: PublisherOptions): Publisher {
-  const append: Publisher['append'] = async (schema, message, publish) => {
+  const send: Publisher['append'] = async (schema, message, publish) => {
     const prepared = await prepare(bus, options, toBinary(schema, create(schema, message)), schema, publish);
     const { deadlineMs = options.deadlineMs ?? 30_000, signal } = publish;
     const what = `publishing ${publish.id} to ${publish.subject}`;
@@ -81,18 +94,45 @@ export function createPublisher(bus: Bus, options: PublisherOptions): Publisher 
       attempt(bus, prepared, publish),
     );
   };
-  return {
-    append,
-    async publishOnce(schema, message, publish) {
-      try {
-        return await append(schema, message, { ...publish, after: 0 });
-      } catch (error) {
-        if (!isParleyError(error, 'REVISION_CONFLICT')) throw error;
-        const { stream = '', sequence } = error.details;
-        return { stream, sequence: Number(sequence), duplicate: true };
-      }
-    },
+  const sendOnce: Publisher['publishOnce'] = async (schema, message, publish) => {
+    try {
+      return await send(schema, message, { ...publish, after: 0 });
+    } catch (error) {
+      if (!isParleyError(error, 'REVISION_CONFLICT')) throw error;
+      const { stream = '', sequence } = error.details;
+      return { stream, sequence: Number(sequence), duplicate: true };
+    }
   };
+  return {
+    append: (schema, message, publish) => observed(bus, publish, () => send(schema, message, publish)),
+    publishOnce: (schema, message, publish) => observed(bus, publish, () => sendOnce(schema, message, publish)),
+  };
+}
+
+/** Measures a publication and, where it belongs to a trace, gives it a span (OpenTelemetry's messaging conventions). */
+async function observed(
+  { metrics }: Bus,
+  { subject, id }: PublishOptions,
+  publish: () => Promise<Published>,
+): Promise<Published> {
+  const timer = startTimer();
+  const stream = streamOf(subject);
+  const attributes = {
+    'messaging.system': 'nats',
+    'messaging.operation.type': 'send',
+    'messaging.destination.name': subject,
+    'messaging.message.id': id,
+  };
+  try {
+    const published = activeTrace()
+      ? await inSpan(`send ${stream}`, { kind: SpanKind.PRODUCER, attributes }, publish)
+      : await publish();
+    metrics.publish.observe({ stream, outcome: published.duplicate ? 'duplicate' : 'stored' }, timer());
+    return published;
+  } catch (error) {
+    metrics.publish.observe({ stream, outcome: 'failed' }, timer());
+    throw error;
+  }
 }
 
 interface Prepared {
@@ -109,9 +149,9 @@ async function prepare(
 ): Promise<Prepared> {
   const { source, blobs, now = () => new Date(), claimCheckBytes = bus.maxPayloadBytes - 65_536 } = options;
   const event = { id: publish.id, source, type: schema.typeName, time: now() };
-  const extra = publish.headers ?? {};
+  const extra = { ...traceHeaders(), ...publish.headers };
   if (bytes.length < claimCheckBytes) return { data: bytes, headers: eventHeaders(event, extra) };
-  const blob = await blobs.put(`messages/${sha256(bytes)}`, bytes);
+  const blob = await (publish.blobs ?? blobs).put(`messages/${sha256(bytes)}`, bytes);
   return { data: new Uint8Array(), headers: eventHeaders(event, extra, blob) };
 }
 
@@ -140,13 +180,14 @@ async function attempt(
  * its confirmation lost.
  */
 async function resolveConflict(bus: Bus, subject: string, id: string, cause: unknown): Promise<Published> {
-  const stream = await bus.jsm.streams.find(subject);
-  const found = await bus.jsm.streams.getMessage(stream, { last_by_subj: subject });
-  if (found === null) throw cause;
-  if (found.header.get('Nats-Msg-Id') === id) return { stream, sequence: found.seq, duplicate: true };
-  const message = `${subject} already ends with message ${found.seq}, another than ${id} was to follow; read it and retry`;
-  throw new ParleyError('REVISION_CONFLICT', message, {
-    details: { stream, sequence: String(found.seq) },
-    cause,
-  });
+  const stream = streamOf(subject);
+  const found = await lastMessage(bus, stream, subject);
+  if (found === undefined) {
+    // The stream's leader has it, since it refused; a replica may not have it yet.
+    throw new ParleyError('BUS_UNAVAILABLE', `${subject} holds a message that cannot be read yet`, { cause });
+  }
+  const { sequence, headers } = found;
+  if (headers?.get('Nats-Msg-Id') === id) return { stream, sequence, duplicate: true };
+  const message = `${subject} already ends with message ${sequence}, another than ${id} was to follow; read it and retry`;
+  throw new ParleyError('REVISION_CONFLICT', message, { details: { stream, sequence: String(sequence) }, cause });
 }

@@ -30,7 +30,7 @@ export interface PullRequest {
  */
 export async function* pull(bus: Bus, request: PullRequest): AsyncGenerator<DeliveredMessage> {
   const queue = createQueue();
-  const inbox = createInbox();
+  const inbox = createInbox(bus.inboxPrefix);
   const what = `pulling from ${request.stream} as ${request.consumer}`;
   const fail = (text: string) => queue.end(busError(new Error(text), what));
   const subscription = bus.connection.subscribe(inbox, {

@@ -1,7 +1,7 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import type { ConsumerConfig, StoredMsg } from '@nats-io/jetstream';
-import { nanos } from '@nats-io/transport-node';
+import { nanos, nuid } from '@nats-io/transport-node';
 import { backoffMs, isRetryable, pause } from '@parley/runtime';
 import type { ParleyError } from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
@@ -43,6 +43,26 @@ export async function readLast<S extends DescMessage>(
   return found === null ? undefined : decodeMessage(schema, storedMessage(found), blobs);
 }
 
+/**
+ * As {@link readLast}, for a client that may read only some subjects of a stream: permissions can be given for what a
+ * consumer filters, not for what a single read asks. On a clustered stream it may miss what was stored an instant ago.
+ */
+export async function readLastPermitted<S extends DescMessage>(
+  bus: Bus,
+  options: { stream: string; schema: S; blobs: BlobReader; subject: string },
+): Promise<Received<MessageShape<S>> | undefined> {
+  const { stream, subject, schema, blobs } = options;
+  const found = await lastMessage(bus, stream, subject);
+  return found && decodeMessage(schema, found, blobs);
+}
+
+/** The last message whose subject matches, undecoded, through a consumer; see {@link readLastPermitted}. */
+export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<RawMessage | undefined> {
+  const raw = readRaw(bus, { stream, config: { filter_subject: subject }, start: 'last' });
+  for await (const message of raw) return message;
+  return undefined;
+}
+
 /** How many messages of a stream have a subject that matches. */
 export async function countMessages(bus: Bus, stream: string, filter: string): Promise<number> {
   const what = `counting ${filter} in ${stream}`;
@@ -70,8 +90,8 @@ export async function* readFrom<S extends DescMessage>(
 export interface RawReadOptions {
   stream: string;
   config: Partial<ConsumerConfig>;
-  /** First sequence, or `latest` for the last message of each subject. */
-  start: number | 'latest';
+  /** First sequence, `latest` for the last message of each subject, or `last` for the last one of all. */
+  start: number | 'latest' | 'last';
   live?: boolean;
   signal?: AbortSignal;
 }
@@ -115,24 +135,31 @@ function isFinal(bus: Bus, error: ParleyError): boolean {
 async function createEphemeral(
   bus: Bus,
   { stream, config }: RawReadOptions,
-  next: number | 'latest',
+  next: RawReadOptions['start'],
 ): Promise<{ name: string; pending: number }> {
-  const position =
-    next === 'latest'
-      ? {
-          deliver_policy: DeliverPolicy.LastPerSubject,
-          ...(config.filter_subject ? {} : { filter_subject: '>' }),
-        }
-      : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, next) };
+  const position = positionOf(next, config.filter_subject);
   const info = await bus.jsm.consumers.add(stream, {
     ...config,
     ...position,
+    // With a name, the filter becomes part of the request's subject, which permissions can be given for.
+    name: nuid.next(),
     ack_policy: AckPolicy.None,
     inactive_threshold: nanos(30_000),
     mem_storage: true,
     num_replicas: 1,
   });
   return { name: info.name, pending: info.num_pending };
+}
+
+function positionOf(next: RawReadOptions['start'], filter: string | undefined): Partial<ConsumerConfig> {
+  switch (next) {
+    case 'latest':
+      return { deliver_policy: DeliverPolicy.LastPerSubject, filter_subject: filter ?? '>' };
+    case 'last':
+      return { deliver_policy: DeliverPolicy.Last };
+    default:
+      return { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, next) };
+  }
 }
 
 function storedMessage(message: StoredMsg): RawMessage {

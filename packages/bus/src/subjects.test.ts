@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { STREAM_SUBJECTS, filters, nameToken, subjects } from './subjects.js';
+import { STREAM_SUBJECTS, filters, nameToken, streamOf, subjects } from './subjects.js';
 
 /** NATS matching: `*` is one token, `>` the rest. */
 function matches(filter: string, subject: string): boolean {
@@ -25,8 +25,12 @@ test('every subject belongs to exactly one stream and to its filters', () => {
           [filters.updates(peer), filters.updates(peer, run), filters.updatesOfRun(run)],
         ],
         [subjects.version(peer, n), 'VERSIONS', [filters.versions(), filters.versions(peer)]],
-        [subjects.event(run, 'metric'), 'EVENTS', [filters.events(), filters.events(run)]],
-        [subjects.event(undefined, 'metric'), 'EVENTS', [filters.events()]],
+        [
+          subjects.event(run, 'metric', 'pmi'),
+          'EVENTS',
+          [filters.events(), filters.events(run), filters.events(undefined, 'metric')],
+        ],
+        [subjects.event(undefined, 'metric', 'peer-ant'), 'EVENTS', [filters.events()]],
       ];
       for (const [subject, stream, filterList] of made) {
         const streams = Object.entries(STREAM_SUBJECTS).filter(([, pattern]) => matches(pattern, subject));
@@ -34,6 +38,7 @@ test('every subject belongs to exactly one stream and to its filters', () => {
           streams.map(([found]) => found),
           [stream],
         );
+        assert.equal(streamOf(subject), stream);
         assert.ok(
           filterList.every((filter) => matches(filter, subject)),
           subject,
@@ -42,6 +47,7 @@ test('every subject belongs to exactly one stream and to its filters', () => {
     }),
   );
   assert.ok(!matches(filters.scored(), subjects.generated('r', 1)));
+  assert.throws(() => streamOf('parley.rounds.generated.r'), { reason: 'NAME_INVALID' });
 });
 
 test('a name with anything else is refused, by kind and rule', () => {

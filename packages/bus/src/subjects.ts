@@ -23,13 +23,13 @@ export const STREAM_SUBJECTS: Readonly<Record<StreamName, string>> = {
   ROUNDS: 'parley.rounds.*.*.*',
   UPDATES: 'parley.updates.*.*.*',
   VERSIONS: 'parley.versions.*.*',
-  EVENTS: 'parley.events.*.*',
+  EVENTS: 'parley.events.*.*.*',
 };
 
 /** Names of the key-value buckets. */
 export const BUCKETS = { runs: 'parley-runs', peers: 'parley-peers', leases: 'parley-leases' } as const;
 
-/** Name of the object store of blobs. */
+/** Name of the object store of payloads that are too large for a message and of no single peer. */
 export const BLOB_STORE = 'parley-blobs';
 
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
@@ -56,6 +56,15 @@ const run = (id: string) => nameToken('run id', id);
 const peer = (name: string) => nameToken('peer name', name);
 const round = (index: number | bigint) => counter('round', index);
 
+/** What a peer is called where peers and services share one name space: its consumer, its store, its events. */
+export const peerToken = (name: string) => nameToken('name', `peer-${peer(name)}`);
+
+/** Name of the object store of one peer: the weights it writes, and payloads for it that are too large for a message. */
+export const peerBlobStore = (name: string) => `parley-${peerToken(name)}`;
+
+/** Who publishes events: a service by its name, a peer by {@link peerToken}. */
+export type EventSource = 'coordinator' | 'pmi' | `peer-${string}`;
+
 /** Subjects of single messages. Each `run` and `peer` is checked by {@link nameToken}. */
 export const subjects = {
   /** All prompts of a run, in order: the one subject that holds many messages. */
@@ -71,9 +80,9 @@ export const subjects = {
   /** A version that a peer committed. */
   version: (peerName: string, version: number | bigint) =>
     `parley.versions.${peer(peerName)}.${counter('version', version)}`,
-  /** An event of a run, or of no run (`_`). Many messages a subject. */
-  event: (runId: string | undefined, type: string) =>
-    `parley.events.${runId === undefined ? '_' : run(runId)}.${nameToken('event type', type)}`,
+  /** An event of a run, or of no run (`_`), by whom it comes from. Many messages a subject. */
+  event: (runId: string | undefined, type: string, source: EventSource) =>
+    `parley.events.${runId === undefined ? '_' : run(runId)}.${nameToken('event type', type)}.${nameToken('event source', source)}`,
 } as const;
 
 /** Subjects with wildcards, for consumers and readers. */
@@ -86,6 +95,18 @@ export const filters = {
   /** Updates of one run for every peer. */
   updatesOfRun: (runId: string) => `parley.updates.*.${run(runId)}.*`,
   versions: (peerName?: string) => `parley.versions.${peerName === undefined ? '*' : peer(peerName)}.*`,
-  /** Events of one run, or of all runs and none. */
-  events: (runId?: string) => `parley.events.${runId === undefined ? '*' : run(runId)}.*`,
+  /** Events of one run, or of all runs and none; of one type, where given. */
+  events: (runId?: string, type?: string) =>
+    `parley.events.${runId === undefined ? '*' : run(runId)}.${type === undefined ? '*' : nameToken('event type', type)}.*`,
 } as const;
+
+/** The stream that stores a subject. @throws ParleyError NAME_INVALID for one that none does */
+export function streamOf(subject: string): StreamName {
+  const tokens = subject.split('.');
+  const found = Object.entries(STREAM_SUBJECTS).find(([, filter]) => {
+    const wanted = filter.split('.');
+    return wanted.length === tokens.length && wanted.every((token, i) => token === '*' || token === tokens[i]);
+  });
+  if (found) return found[0] as StreamName;
+  throw new ParleyError('NAME_INVALID', `No stream of Parley stores ${subject}`, { details: { subject } });
+}

@@ -67,6 +67,7 @@ export function roundConsumer(blobs: BlobStore): ConsumeOptions<typeof StringVal
     stream: STREAMS.rounds,
     durable: 'test',
     filter: filters.generated(),
+    maxAckPending: 1,
     schema: StringValueSchema,
     blobs,
     ackWaitMs: 1000,

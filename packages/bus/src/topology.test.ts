@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { connectBus } from './connect.js';
 import { setup } from './test-support.js';
 import { startNatsServer } from './testing.js';
-import { checkTopology, ensureTopology } from './topology.js';
+import { awaitTopology, checkTopology, ensureTopology, topologyOf, wholeTopology } from './topology.js';
 
 test('the topology is made once, by any number of processes at once, and is then complete', async () => {
   await using server = await startNatsServer();
@@ -15,6 +15,7 @@ test('the topology is made once, by any number of processes at once, and is then
       'EVENTS',
       'PROMPTS',
       'ROUNDS',
+      'ROUNDS/pmi',
       'UPDATES',
       'VERSIONS',
       'parley-blobs',
@@ -38,5 +39,35 @@ test("an operator's limits survive, and a contradicting structure is named", asy
     reason: 'STREAM_CONFLICT',
     message:
       /rename or remove them:\n {2}ROUNDS: subjects is \["other.>"\], but \["parley\.rounds\.\*\.\*\.\*"\] is needed/,
+  });
+});
+
+test('each peer that is named gets a store and a consumer of its own', async () => {
+  await using s = await setup();
+  const scope = wholeTopology(['ant', 'bee']);
+  const names = async () => (await checkTopology(s.bus, scope)).map(({ name }) => name).sort();
+  assert.deepEqual(await names(), ['UPDATES/peer-ant', 'UPDATES/peer-bee', 'parley-peer-ant', 'parley-peer-bee']);
+  await ensureTopology(s.bus, { peers: ['ant'] });
+  assert.deepEqual(await names(), ['UPDATES/peer-bee', 'parley-peer-bee']);
+  assert.deepEqual(await checkTopology(s.bus, topologyOf({ role: 'peer', name: 'ant' })), []);
+});
+
+test('a service that makes nothing waits for what it needs, and says what is missing when it gives up', async () => {
+  await using server = await startNatsServer();
+  await using bus = await connectBus({ servers: server.url, name: 'test', makesTopology: false });
+  await using maker = await connectBus({ servers: server.url, name: 'maker' });
+  const identity = { role: 'peer', name: 'ant' } as const;
+  await assert.rejects(awaitTopology(bus, identity, { deadlineMs: 100 }), {
+    reason: 'STREAM_MISSING',
+    message: /still lacks parley-peers, parley-peer-ant, UPDATES\/peer-ant after 100 ms; .*parley topology/,
+  });
+  const waiting = awaitTopology(bus, identity, { deadlineMs: 20_000 });
+  await ensureTopology(maker, { peers: ['ant'] });
+  await waiting;
+  await maker.jsm.consumers.delete('UPDATES', 'peer-ant');
+  await maker.jsm.consumers.add('UPDATES', { durable_name: 'peer-ant', filter_subject: 'parley.updates.bee.*.*' });
+  await assert.rejects(awaitTopology(bus, identity, { deadlineMs: 20_000 }), {
+    reason: 'STREAM_CONFLICT',
+    message: /UPDATES\/peer-ant: filter is parley\.updates\.bee/,
   });
 });

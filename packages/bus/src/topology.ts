@@ -1,12 +1,15 @@
 import { DiscardPolicy, RetentionPolicy, StorageType } from '@nats-io/jetstream';
-import type { StreamConfig } from '@nats-io/jetstream';
+import type { ConsumerInfo, StreamConfig } from '@nats-io/jetstream';
 import { Kvm } from '@nats-io/kv';
 import { Objm } from '@nats-io/obj';
 import { nanos } from '@nats-io/transport-node';
-import { ParleyError } from '@parley/runtime';
+import { ParleyError, sleep } from '@parley/runtime';
+import type { Identity } from '@parley/runtime';
 import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
 import type { Bus } from './connect.js';
-import { BLOB_STORE, BUCKETS, STREAMS, STREAM_SUBJECTS } from './subjects.js';
+import { CONSUMERS, ensureConsumer, findConsumer } from './consumer.js';
+import type { DurableSpec } from './consumer.js';
+import { BLOB_STORE, BUCKETS, STREAMS, STREAM_SUBJECTS, peerBlobStore } from './subjects.js';
 import type { StreamName } from './subjects.js';
 
 /** Limits of the streams and buckets. Structure (subjects, storage, retention) is fixed. */
@@ -57,13 +60,50 @@ function streamConfigs(options: TopologyOptions): (Partial<StreamConfig> & { nam
   });
 }
 
+/** What must be there for somebody to work. */
+export interface TopologyScope {
+  streams: readonly StreamName[];
+  /** Key-value buckets. */
+  buckets: readonly string[];
+  /** Object stores. */
+  stores: readonly string[];
+  consumers: readonly DurableSpec[];
+}
+
+/** Everything of a mesh. @param peers - names of its peers, as far as they are known */
+export function wholeTopology(peers: readonly string[] = []): TopologyScope {
+  return {
+    streams: Object.values(STREAMS),
+    buckets: Object.values(BUCKETS),
+    stores: [BLOB_STORE, ...peers.map(peerBlobStore)],
+    consumers: [CONSUMERS.pmi(), ...peers.map(CONSUMERS.peer)],
+  };
+}
+
+/** What one client needs, and may look at. */
+export function topologyOf(identity: Identity): TopologyScope {
+  if (identity.role !== 'peer') return wholeTopology();
+  const { name } = identity;
+  return {
+    streams: [],
+    buckets: [BUCKETS.peers],
+    stores: [peerBlobStore(name)],
+    consumers: [CONSUMERS.peer(name)],
+  };
+}
+
 /**
- * Creates every stream, bucket and object store that is missing. Existing ones are left as they are, so that an
- * operator's limits survive a restart; any number of processes may call this at once.
+ * Makes whatever is missing of the topology. What is there is left as it is, so that an operator's limits survive a
+ * restart, but for the waiting times of consumers; any number of processes may call this at once.
  *
+ * @param peers - names of peers whose store and consumer are made too
  * @throws ParleyError STREAM_CONFLICT naming each setting that contradicts the wanted structure
  */
-export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): Promise<void> {
+export async function ensureTopology(
+  bus: Bus,
+  options: TopologyOptions & { peers?: readonly string[] } = {},
+): Promise<void> {
+  const scope = wholeTopology(options.peers);
   for (const config of streamConfigs(options)) await ensureStream(bus, config);
   const { replicas = 1, leaseTtlMs = 10_000 } = options;
   const kvm = new Kvm(bus.js);
@@ -73,10 +113,44 @@ export async function ensureTopology(bus: Bus, options: TopologyOptions = {}): P
   await ensureStore(bus, BUCKETS.leases, () =>
     kvm.create(BUCKETS.leases, { ...bucket, history: 1, ttl: leaseTtlMs }),
   );
-  await ensureStore(bus, BLOB_STORE, () => new Objm(bus.js).create(BLOB_STORE, { replicas }));
-  const conflicts = (await checkTopology(bus)).filter((problem) => problem.setting !== 'missing');
+  for (const store of scope.stores)
+    await ensureStore(bus, store, () => new Objm(bus.js).create(store, { replicas }));
+  const conflicts = (await checkTopology(bus, scope)).filter((problem) => problem.setting !== 'missing');
   if (conflicts.length > 0) throw conflictError(bus, conflicts);
+  for (const consumer of scope.consumers) await ensureConsumer(bus, consumer);
 }
+
+/** How long {@link awaitTopology} waits. */
+export interface AwaitOptions {
+  deadlineMs: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * Waits until somebody else has made what a client needs: the job of a deployment, `parley topology`.
+ *
+ * @throws ParleyError STREAM_MISSING naming what is still missing at the deadline, STREAM_CONFLICT, or the signal's reason
+ */
+export async function awaitTopology(
+  bus: Bus,
+  identity: Identity,
+  { deadlineMs, signal = new AbortController().signal }: AwaitOptions,
+): Promise<void> {
+  const scope = topologyOf(identity);
+  const endMs = performance.now() + deadlineMs;
+  for (let told = false; ; told = true) {
+    const problems = await checkTopology(bus, scope);
+    if (problems.length === 0) return;
+    const conflicts = problems.filter((problem) => problem.setting !== 'missing');
+    if (conflicts.length > 0) throw conflictError(bus, conflicts);
+    const names = problems.map((problem) => problem.name).join(', ');
+    if (performance.now() >= endMs) throw missingError(bus, names, deadlineMs);
+    if (!told) bus.log.info({ missing: names }, 'waiting for streams and consumers to be made');
+    await sleep(AWAIT_POLL_MS, signal);
+  }
+}
+
+const AWAIT_POLL_MS = 1000;
 
 async function ensureStream(bus: Bus, config: Partial<StreamConfig> & { name: string }): Promise<void> {
   try {
@@ -98,20 +172,29 @@ async function ensureStore(bus: Bus, name: string, create: () => Promise<unknown
 }
 
 /**
- * Compares what the server holds with what Parley needs, without changing anything.
+ * Compares what the server holds with what is needed, without changing anything.
  *
- * @returns every stream or bucket that is missing, and every structural setting that differs
+ * @returns everything that is missing, and every structural setting that differs
  */
-export async function checkTopology(bus: Bus): Promise<TopologyProblem[]> {
+export async function checkTopology(
+  bus: Bus,
+  scope: TopologyScope = wholeTopology(),
+): Promise<TopologyProblem[]> {
   const problems: TopologyProblem[] = [];
-  for (const wanted of streamConfigs({})) {
+  for (const wanted of streamConfigs({}).filter(({ name }) => scope.streams.includes(name))) {
     const found = await configOf(bus, wanted.name);
     problems.push(...(found ? differences(wanted, found) : [missing(wanted.name)]));
   }
-  for (const bucket of Object.values(BUCKETS)) {
-    if (!(await configOf(bus, `KV_${bucket}`))) problems.push(missing(bucket));
+  for (const bucket of scope.buckets) if (!(await configOf(bus, `KV_${bucket}`))) problems.push(missing(bucket));
+  for (const store of scope.stores) if (!(await configOf(bus, `OBJ_${store}`))) problems.push(missing(store));
+  for (const { stream, durable, filter } of scope.consumers) {
+    const name = `${stream}/${durable}`;
+    const found = await consumerOf(bus, stream, durable);
+    if (!found) problems.push(missing(name));
+    else if (found.config.filter_subject !== filter) {
+      problems.push({ name, setting: 'filter', found: found.config.filter_subject ?? '', wanted: filter });
+    }
   }
-  if (!(await configOf(bus, `OBJ_${BLOB_STORE}`))) problems.push(missing(BLOB_STORE));
   return problems;
 }
 
@@ -121,6 +204,15 @@ async function configOf(bus: Bus, stream: string): Promise<StreamConfig | undefi
   } catch (error) {
     if (jetStreamCode(error) === JS_CODES.streamNotFound) return undefined;
     throw busError(error, `looking up ${stream}`);
+  }
+}
+
+async function consumerOf(bus: Bus, stream: string, durable: string): Promise<ConsumerInfo | undefined> {
+  try {
+    return await findConsumer(bus, stream, durable);
+  } catch (error) {
+    if (jetStreamCode(error) === JS_CODES.streamNotFound) return undefined;
+    throw busError(error, `looking up the consumer ${durable} of ${stream}`);
   }
 }
 
@@ -140,6 +232,11 @@ function differences(
 
 function missing(name: string): TopologyProblem {
   return { name, setting: 'missing', found: 'nothing', wanted: 'present' };
+}
+
+function missingError(bus: Bus, names: string, deadlineMs: number): ParleyError {
+  const message = `JetStream at ${bus.url} still lacks ${names} after ${deadlineMs} ms; make them with \`parley topology\``;
+  return new ParleyError('STREAM_MISSING', message, { details: { missing: names } });
 }
 
 function conflictError(bus: Bus, conflicts: TopologyProblem[]): ParleyError {
