@@ -4,7 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import { STREAMS, connectBus, createPublisher, ensureTopology, natsBlobs, subjects } from '@parley/bus';
+import {
+  STREAMS,
+  connectBus,
+  createPublisher,
+  ensureTopology,
+  filters,
+  natsBlobs,
+  subjects,
+} from '@parley/bus';
 import { startNatsServer } from '@parley/bus/testing';
 import { PeerAvailabilitySchema, PeerService, WeightedUpdateSchema } from '@parley/contracts';
 import type { WeightedUpdate } from '@parley/contracts';
@@ -84,7 +92,7 @@ test(
         { bus, blobs },
         STREAMS.events,
         PeerAvailabilitySchema,
-        subjects.event(runId, 'peer'),
+        filters.events(runId, 'peer'),
       );
       return events.map(({ message: { peer, phase, available, cause } }) => [
         peer,

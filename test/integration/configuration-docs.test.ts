@@ -6,16 +6,16 @@ import { describe, it } from 'node:test';
 import { COORDINATOR_FIELDS } from '@parley/coordinator';
 import { PEER_FIELDS } from '@parley/peer';
 import { PMI_FIELDS } from '@parley/pmi';
-import { LOG_FIELDS } from '@parley/runtime';
+import { PROCESS_FIELDS } from '@parley/runtime';
 import type { Field } from '@parley/runtime';
 
 type Fields = Readonly<Record<string, Field<unknown>>>;
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const SERVICES: Readonly<Record<string, Fields>> = {
-  Peer: { ...LOG_FIELDS, ...PEER_FIELDS },
-  Coordinator: { ...LOG_FIELDS, ...COORDINATOR_FIELDS },
-  pmi: { ...LOG_FIELDS, ...PMI_FIELDS },
+  Peer: { ...PROCESS_FIELDS, ...PEER_FIELDS },
+  Coordinator: { ...PROCESS_FIELDS, ...COORDINATOR_FIELDS },
+  pmi: { ...PROCESS_FIELDS, ...PMI_FIELDS },
 };
 /** Section of the page by the services that have a setting in common. */
 const SECTIONS: Readonly<Record<string, string>> = {

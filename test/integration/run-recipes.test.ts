@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { STREAMS } from '@parley/bus';
+import { STREAMS, filters } from '@parley/bus';
 import {
   GuardVerdictSchema,
   MetricSchema,
@@ -31,7 +31,8 @@ const generated = (mesh: TestMesh) =>
   mesh.read(STREAMS.rounds, RoundGeneratedSchema, 'parley.rounds.generated.r1.*');
 const scored = (mesh: TestMesh) => mesh.read(STREAMS.rounds, RoundScoredSchema, 'parley.rounds.scored.r1.*');
 const updates = (mesh: TestMesh) => mesh.read(STREAMS.updates, WeightedUpdateSchema, 'parley.updates.*.r1.*');
-const verdicts = (mesh: TestMesh) => mesh.read(STREAMS.events, GuardVerdictSchema, 'parley.events.r1.guard');
+const verdicts = (mesh: TestMesh) =>
+  mesh.read(STREAMS.events, GuardVerdictSchema, filters.events('r1', 'guard'));
 
 /** Runs a recipe to its end. */
 async function complete(
@@ -181,7 +182,7 @@ describe('recipes', () => {
   it('publishes what a round took', async () => {
     await using mesh = await startTestMesh();
     await complete(mesh, testRecipe(), 8, { latencyMs: 5 });
-    const metrics = await mesh.read(STREAMS.events, MetricSchema, 'parley.events.r1.metric');
+    const metrics = await mesh.read(STREAMS.events, MetricSchema, filters.events('r1', 'metric'));
     const of = (name: string) => metrics.filter((metric) => metric.name === name);
     assert.ok(of('round_generate_seconds')[0].value >= 0.06);
     assert.equal(of('peer_busy_ratio').length, 3);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { STREAMS, createPublisher } from '@parley/bus';
+import { STREAMS, createPublisher, filters } from '@parley/bus';
 import {
   PeerAvailabilitySchema,
   PmiService,
@@ -28,7 +28,7 @@ const generated = (mesh: TestMesh) =>
   mesh.read(STREAMS.rounds, RoundGeneratedSchema, 'parley.rounds.generated.r1.*');
 const scores = (mesh: TestMesh) => mesh.read(STREAMS.rounds, RoundScoredSchema, 'parley.rounds.scored.r1.*');
 const availability = (mesh: TestMesh) =>
-  mesh.read(STREAMS.events, PeerAvailabilitySchema, 'parley.events.r1.peer');
+  mesh.read(STREAMS.events, PeerAvailabilitySchema, filters.events('r1', 'peer'));
 
 /** What was said, without the times. */
 function answersOf(rounds: RoundGenerated[]): unknown {

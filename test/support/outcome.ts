@@ -1,6 +1,6 @@
 import { toJsonString } from '@bufbuild/protobuf';
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { STREAMS, filters, readFrom, subjects } from '@parley/bus';
+import { STREAMS, filters, readFrom } from '@parley/bus';
 import {
   RoundGeneratedSchema,
   RoundScoredSchema,
@@ -70,7 +70,7 @@ export async function readVersions(mesh: ProcessMesh, peer: string): Promise<Ver
 
 /** The updates of a run that were refused for good. */
 export async function readRejections(mesh: ProcessMesh, runId: string): Promise<UpdateRejected[]> {
-  const filter = subjects.event(runId, 'rejected');
+  const filter = filters.events(runId, 'rejected');
   const found = await readAll(mesh, STREAMS.events, UpdateRejectedSchema, filter);
   return found.map(({ message }) => message);
 }

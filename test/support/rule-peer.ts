@@ -6,12 +6,11 @@ import { create } from '@bufbuild/protobuf';
 import { timestampNow } from '@bufbuild/protobuf/wkt';
 import {
   BUCKETS,
-  STREAMS,
+  CONSUMERS,
   connectBus,
   consume,
   createPublisher,
   ensureTopology,
-  filters,
   natsBlobs,
   openKv,
   subjects,
@@ -268,16 +267,17 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
   const consumption = await consume(
     bus,
     {
-      stream: STREAMS.updates,
-      durable: `peer-${name}`,
-      filter: filters.updates(name),
+      ...CONSUMERS.peer(name),
       schema: WeightedUpdateSchema,
       blobs,
       onPoison: async ({ subject, error }) => {
         const [, , , runId = '', round = ''] = subject.split('.');
         const updateId = `${runId}/${round}/${name}`;
         const cause = { reason: error.reason, message: error.message };
-        const options = { subject: subjects.event(runId, 'rejected'), id: `${updateId}/rejected` };
+        const options = {
+          subject: subjects.event(runId, 'rejected', `peer-${name}`),
+          id: `${updateId}/rejected`,
+        };
         await publisher.append(UpdateRejectedSchema, { updateId, runId, peer: name, cause }, options);
       },
     },

@@ -18,7 +18,14 @@ import { recipeToMessage } from '@parley/mesh';
 import { PMI_FIELDS, startPmi } from '@parley/pmi';
 import { PAPER } from '@parley/pst';
 import type { Recipe, RecipeOverride } from '@parley/pst';
-import { createCleanupStack, createClient, createSilentLog, readConfig, sleep } from '@parley/runtime';
+import {
+  createCleanupStack,
+  createClient,
+  createRegistry,
+  createSilentLog,
+  readConfig,
+  sleep,
+} from '@parley/runtime';
 import type { Client, Env, Service } from '@parley/runtime';
 import { startRulePeer } from './rule-peer.js';
 import type { Operator, RulePeer, RulePeerOptions } from './rule-peer.js';
@@ -74,6 +81,7 @@ export async function startTestMesh(): Promise<TestMesh> {
   const context = <C>(config: C) => ({
     config,
     log: createSilentLog(),
+    registry: createRegistry(),
     signal: new AbortController().signal,
     fail: (error: unknown) => void failures.push(error),
   });

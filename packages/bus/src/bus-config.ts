@@ -39,7 +39,8 @@ export const BUS_FIELDS = {
     min: 100,
   }),
   natsTopology: field.oneOf('PARLEY_NATS_TOPOLOGY', ['create', 'wait'], {
-    description: 'whether missing streams and consumers are made, or waited for until `parley topology` has made them',
+    description:
+      'whether missing streams and consumers are made, or waited for until `parley topology` has made them',
     fallback: 'create',
   }),
 } as const;

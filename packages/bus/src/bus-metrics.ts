@@ -4,7 +4,10 @@ import type { Metrics, Registry } from '@parley/runtime';
 /** What is measured of the traffic with NATS. */
 export const BUS_METRICS = {
   connected: gauge('parley_bus_connected', '1 while the connection to nats-server stands, else 0'),
-  reconnects: counter('parley_bus_reconnects_total', 'Connections to nats-server that were made anew after a loss'),
+  reconnects: counter(
+    'parley_bus_reconnects_total',
+    'Connections to nats-server that were made anew after a loss',
+  ),
   publish: histogram(
     'parley_bus_publish_seconds',
     'Time until a message was durable, by stream and whether it was there before (stored, duplicate, failed)',

@@ -53,12 +53,16 @@ test('several are handled at once where asked for', async () => {
   await using s = await setup();
   await publishRounds(s, 0, 12);
   let [running, most, handled] = [0, 0, 0];
-  await using _consumption = await consume(s.bus, { ...roundConsumer(s.blobs), maxAckPending: 4, concurrency: 4 }, async () => {
-    most = Math.max(most, ++running);
-    await wait(50);
-    running--;
-    handled++;
-  });
+  await using _consumption = await consume(
+    s.bus,
+    { ...roundConsumer(s.blobs), maxAckPending: 4, concurrency: 4 },
+    async () => {
+      most = Math.max(most, ++running);
+      await wait(50);
+      running--;
+      handled++;
+    },
+  );
   await until('all rounds', () => handled === 12);
   assert.equal(most, 4);
 });

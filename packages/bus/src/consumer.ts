@@ -69,7 +69,11 @@ export async function ensureConsumer(bus: Bus, spec: DurableSpec): Promise<Consu
 }
 
 /** What JetStream knows of a consumer; `undefined` if there is none. */
-export async function findConsumer(bus: Bus, stream: string, durable: string): Promise<ConsumerInfo | undefined> {
+export async function findConsumer(
+  bus: Bus,
+  stream: string,
+  durable: string,
+): Promise<ConsumerInfo | undefined> {
   try {
     return await bus.jsm.consumers.info(stream, durable);
   } catch (error) {

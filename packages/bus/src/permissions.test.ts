@@ -74,13 +74,20 @@ describe('permissions of NATS', () => {
 
   it('let every role do its work, from announcement to version, small and large', async () => {
     const [coordinator, pmi, ant] = [await connect(COORDINATOR), await connect(PMI), await connect(ANT)];
-    for (const [bus, identity] of [[coordinator, COORDINATOR], [pmi, PMI], [ant, ANT]] as const)
+    for (const [bus, identity] of [
+      [coordinator, COORDINATOR],
+      [pmi, PMI],
+      [ant, ANT],
+    ] as const)
       await awaitTopology(bus, identity, { deadlineMs: 1000 });
 
     const peers = await openKv(ant, BUCKETS.peers, StringValueSchema);
     await peers.put('ant', text('ant:1'));
     const directory = await openKv(coordinator, BUCKETS.peers, StringValueSchema);
-    assert.deepEqual((await directory.list()).map(({ key }) => key), ['ant']);
+    assert.deepEqual(
+      (await directory.list()).map(({ key }) => key),
+      ['ant'],
+    );
     const runs = await openKv(coordinator, BUCKETS.runs, StringValueSchema);
     await runs.create('r', text('running'));
     await (await acquireLease(coordinator, { key: 'coordinator.r', holder: 'c1' })).release();
@@ -126,16 +133,27 @@ describe('permissions of NATS', () => {
         const version = { subject: subjects.version('ant', 1), id: 'ant/1' };
         await own.publishOnce(StringValueSchema, text('v1'), version);
         assert.ok((await own.publishOnce(StringValueSchema, text('v1'), version)).duplicate);
-        const last = { stream: STREAMS.versions, schema: StringValueSchema, blobs, subject: filters.versions('ant') };
+        const last = {
+          stream: STREAMS.versions,
+          schema: StringValueSchema,
+          blobs,
+          subject: filters.versions('ant'),
+        };
         assert.equal((await readLastPermitted(ant, last))?.message.value, 'v1');
-        await own.append(StringValueSchema, text('no'), { subject: subjects.event('r', 'rejected', 'peer-ant'), id: 'e' });
+        await own.append(StringValueSchema, text('no'), {
+          subject: subjects.event('r', 'rejected', 'peer-ant'),
+          id: 'e',
+        });
         settled.resolve();
       },
     );
     await settled.promise;
     assert.deepEqual(seen, [BIG]);
     const versions = { stream: STREAMS.versions, schema: StringValueSchema, blobs: natsBlobs(coordinator) };
-    assert.equal((await readLast(coordinator, { ...versions, subject: filters.versions() }))?.message.value, 'v1');
+    assert.equal(
+      (await readLast(coordinator, { ...versions, subject: filters.versions() }))?.message.value,
+      'v1',
+    );
     const operator = await connect({ role: 'operator' });
     for await (const { message } of readFrom(operator, { ...versions, blobs: natsBlobs(operator) }))
       assert.equal(message.value, 'v1');
@@ -261,7 +279,10 @@ describe('permissions of NATS', () => {
         ...publish.map((subject) => `publish ${subject}`),
         ...subscribe.map((subject) => `subscription ${subject}`),
       ];
-      assert.deepEqual(wanted.filter((refusal) => !refusals.has(refusal)), []);
+      assert.deepEqual(
+        wanted.filter((refusal) => !refusals.has(refusal)),
+        [],
+      );
     });
   }
 
@@ -269,14 +290,18 @@ describe('permissions of NATS', () => {
     const { ca } = await authority.issue('x');
     const strangers = [
       { caFile: ca },
-      await authority.issue('nameless').then(({ cert, key }) => ({ caFile: ca, certFile: cert, keyFile: key })),
+      await authority
+        .issue('nameless')
+        .then(({ cert, key }) => ({ caFile: ca, certFile: cert, keyFile: key })),
       await authority
         .issue('cat', { identity: { role: 'peer', name: 'cat' } })
         .then(({ cert, key }) => ({ caFile: ca, certFile: cert, keyFile: key })),
     ];
     for (const tls of strangers) {
-      await assert.rejects(connectBus({ servers: server.url, name: 'x', tls, connectTimeoutMs: 700 }), (error: Error) =>
-        /NATS_DENIED|NATS_UNREACHABLE/.test((error as unknown as { reason: string }).reason),
+      await assert.rejects(
+        connectBus({ servers: server.url, name: 'x', tls, connectTimeoutMs: 700 }),
+        (error: Error) =>
+          /NATS_DENIED|NATS_UNREACHABLE/.test((error as unknown as { reason: string }).reason),
       );
     }
   });

@@ -105,7 +105,8 @@ export function createPublisher(bus: Bus, options: PublisherOptions): Publisher 
   };
   return {
     append: (schema, message, publish) => observed(bus, publish, () => send(schema, message, publish)),
-    publishOnce: (schema, message, publish) => observed(bus, publish, () => sendOnce(schema, message, publish)),
+    publishOnce: (schema, message, publish) =>
+      observed(bus, publish, () => sendOnce(schema, message, publish)),
   };
 }
 
@@ -189,5 +190,8 @@ async function resolveConflict(bus: Bus, subject: string, id: string, cause: unk
   const { sequence, headers } = found;
   if (headers?.get('Nats-Msg-Id') === id) return { stream, sequence, duplicate: true };
   const message = `${subject} already ends with message ${sequence}, another than ${id} was to follow; read it and retry`;
-  throw new ParleyError('REVISION_CONFLICT', message, { details: { stream, sequence: String(sequence) }, cause });
+  throw new ParleyError('REVISION_CONFLICT', message, {
+    details: { stream, sequence: String(sequence) },
+    cause,
+  });
 }

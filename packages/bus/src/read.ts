@@ -57,7 +57,11 @@ export async function readLastPermitted<S extends DescMessage>(
 }
 
 /** The last message whose subject matches, undecoded, through a consumer; see {@link readLastPermitted}. */
-export async function lastMessage(bus: Bus, stream: string, subject: string): Promise<RawMessage | undefined> {
+export async function lastMessage(
+  bus: Bus,
+  stream: string,
+  subject: string,
+): Promise<RawMessage | undefined> {
   const raw = readRaw(bus, { stream, config: { filter_subject: subject }, start: 'last' });
   for await (const message of raw) return message;
   return undefined;

@@ -105,7 +105,9 @@ export function streamOf(subject: string): StreamName {
   const tokens = subject.split('.');
   const found = Object.entries(STREAM_SUBJECTS).find(([, filter]) => {
     const wanted = filter.split('.');
-    return wanted.length === tokens.length && wanted.every((token, i) => token === '*' || token === tokens[i]);
+    return (
+      wanted.length === tokens.length && wanted.every((token, i) => token === '*' || token === tokens[i])
+    );
   });
   if (found) return found[0] as StreamName;
   throw new ParleyError('NAME_INVALID', `No stream of Parley stores ${subject}`, { details: { subject } });

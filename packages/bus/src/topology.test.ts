@@ -46,7 +46,12 @@ test('each peer that is named gets a store and a consumer of its own', async () 
   await using s = await setup();
   const scope = wholeTopology(['ant', 'bee']);
   const names = async () => (await checkTopology(s.bus, scope)).map(({ name }) => name).sort();
-  assert.deepEqual(await names(), ['UPDATES/peer-ant', 'UPDATES/peer-bee', 'parley-peer-ant', 'parley-peer-bee']);
+  assert.deepEqual(await names(), [
+    'UPDATES/peer-ant',
+    'UPDATES/peer-bee',
+    'parley-peer-ant',
+    'parley-peer-bee',
+  ]);
   await ensureTopology(s.bus, { peers: ['ant'] });
   assert.deepEqual(await names(), ['UPDATES/peer-bee', 'parley-peer-bee']);
   assert.deepEqual(await checkTopology(s.bus, topologyOf({ role: 'peer', name: 'ant' })), []);
@@ -65,7 +70,10 @@ test('a service that makes nothing waits for what it needs, and says what is mis
   await ensureTopology(maker, { peers: ['ant'] });
   await waiting;
   await maker.jsm.consumers.delete('UPDATES', 'peer-ant');
-  await maker.jsm.consumers.add('UPDATES', { durable_name: 'peer-ant', filter_subject: 'parley.updates.bee.*.*' });
+  await maker.jsm.consumers.add('UPDATES', {
+    durable_name: 'peer-ant',
+    filter_subject: 'parley.updates.bee.*.*',
+  });
   await assert.rejects(awaitTopology(bus, identity, { deadlineMs: 20_000 }), {
     reason: 'STREAM_CONFLICT',
     message: /UPDATES\/peer-ant: filter is parley\.updates\.bee/,

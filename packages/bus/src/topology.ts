@@ -185,7 +185,8 @@ export async function checkTopology(
     const found = await configOf(bus, wanted.name);
     problems.push(...(found ? differences(wanted, found) : [missing(wanted.name)]));
   }
-  for (const bucket of scope.buckets) if (!(await configOf(bus, `KV_${bucket}`))) problems.push(missing(bucket));
+  for (const bucket of scope.buckets)
+    if (!(await configOf(bus, `KV_${bucket}`))) problems.push(missing(bucket));
   for (const store of scope.stores) if (!(await configOf(bus, `OBJ_${store}`))) problems.push(missing(store));
   for (const { stream, durable, filter } of scope.consumers) {
     const name = `${stream}/${durable}`;

@@ -1,5 +1,6 @@
 import { PeerService } from '@parley/contracts';
 import type {
+  Completion,
   DescribeResponse,
   GenerateItem,
   GenerateResponse,
@@ -10,7 +11,16 @@ import type {
 } from '@parley/contracts';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { RestoreRequestSchema } from '@parley/contracts';
-import { ParleyError, backoffMs, isRetryable, pause, sleep } from '@parley/runtime';
+import {
+  ParleyError,
+  SpanKind,
+  activeTrace,
+  backoffMs,
+  inSpan,
+  isRetryable,
+  pause,
+  sleep,
+} from '@parley/runtime';
 import type { Client, Log } from '@parley/runtime';
 import type { HealthListener, HealthTracker, PeerHealth } from './peer-health.js';
 import type { PeerTiming } from './peer-timing.js';
@@ -117,7 +127,10 @@ export function createPeerHandle({ name, timing, tracker, client, log }: PeerHan
     }
   };
 
-  const generate = async (call: GenerateCall, signal: AbortSignal): Promise<GenerateResponse[]> => {
+  const generate = async (call: GenerateCall, signal: AbortSignal): Promise<GenerateResponse[]> =>
+    inGenerationSpan(name, call, () => ask(call, signal));
+
+  const ask = async (call: GenerateCall, signal: AbortSignal): Promise<GenerateResponse[]> => {
     const responses = new Map<string, GenerateResponse>();
     const known = new Set(call.items.map((item) => item.itemId));
     await persist(signal, async (attemptSignal) => {
@@ -167,6 +180,38 @@ export function createPeerHandle({ name, timing, tracker, client, log }: PeerHan
         client().restore(request, { deadlineMs: timing.callDeadlineMs, signal: attemptSignal }),
       ),
   };
+}
+
+/** A span by OpenTelemetry's conventions for generative models, of all that one call generates. */
+async function inGenerationSpan(
+  peer: string,
+  { sampling, requestId }: GenerateCall,
+  work: () => Promise<GenerateResponse[]>,
+): Promise<GenerateResponse[]> {
+  if (activeTrace() === undefined) return work();
+  const attributes = {
+    'gen_ai.operation.name': 'chat',
+    'gen_ai.provider.name': 'parley',
+    'gen_ai.request.model': peer,
+    'gen_ai.request.temperature': sampling.temperature,
+    'gen_ai.request.top_p': sampling.topP,
+    'gen_ai.request.max_tokens': sampling.maxTokens,
+    'parley.request.id': requestId,
+  };
+  return inSpan(`chat ${peer}`, { kind: SpanKind.CLIENT, attributes }, async (span) => {
+    const responses = await work();
+    const completions = responses.flatMap(({ outcome }) =>
+      outcome.case === 'completion' ? [outcome.value] : [],
+    );
+    const sum = (tokens: (completion: Completion) => number) =>
+      completions.reduce((total, completion) => total + tokens(completion), 0);
+    span.setAttributes({
+      'gen_ai.response.model': `${peer}@${responses[0]?.version ?? '?'}`,
+      'gen_ai.usage.input_tokens': sum(({ promptTokens }) => promptTokens),
+      'gen_ai.usage.output_tokens': sum(({ completionTokens }) => completionTokens),
+    });
+    return responses;
+  });
 }
 
 /** Probes while anybody watches. */

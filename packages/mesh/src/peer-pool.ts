@@ -1,6 +1,6 @@
 import { PeerService } from '@parley/contracts';
-import { ParleyError, createClient } from '@parley/runtime';
-import type { Client, Log } from '@parley/runtime';
+import { ParleyError, createClient, createRpcMetrics } from '@parley/runtime';
+import type { Client, Log, Registry, Tls } from '@parley/runtime';
 import type { PeerDirectory } from './peer-directory.js';
 import { createPeerHandle } from './peer-handle.js';
 import type { PeerHandle } from './peer-handle.js';
@@ -22,9 +22,16 @@ export interface PeerPoolOptions {
   log: Log;
   /** A monotonic clock. */
   nowMs: () => number;
+  /** Peers are called in plain text unless given. */
+  tls?: Tls | undefined;
+  /** Where calls are measured. */
+  registry?: Registry;
 }
 
-export function createPeerPool({ directory, timing, log, nowMs }: PeerPoolOptions): PeerPool {
+export function createPeerPool(options: PeerPoolOptions): PeerPool {
+  const { directory, timing, log, nowMs, tls, registry } = options;
+  const metrics = createRpcMetrics(registry);
+  const credentials = tls?.client();
   const handles = new Map<string, PeerHandle>();
   const clients = new Map<string, Client<typeof PeerService>>();
 
@@ -44,6 +51,8 @@ export function createPeerPool({ directory, timing, log, nowMs }: PeerPoolOption
     const opened = createClient(PeerService, announced.address, {
       deadlineMs: timing.callDeadlineMs,
       label: `peer ${name}`,
+      metrics,
+      ...(credentials && { credentials }),
     });
     clients.set(name, opened);
     return opened;

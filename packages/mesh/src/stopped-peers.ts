@@ -6,7 +6,7 @@ import { EVENT_TYPES } from './run-events.js';
 
 /** Every verdict of a run so far, oldest first. The verdicts on a round are durable before the round is. */
 export async function readVerdicts(bus: Bus, blobs: BlobReader, runId: string): Promise<GuardVerdict[]> {
-  const filter = subjects.event(runId, EVENT_TYPES.guard);
+  const filter = subjects.event(runId, EVENT_TYPES.guard, 'coordinator');
   const found: GuardVerdict[] = [];
   const events = readFrom(bus, { stream: STREAMS.events, schema: GuardVerdictSchema, filter, blobs });
   for await (const { message } of events) found.push(message);

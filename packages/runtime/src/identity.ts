@@ -1,5 +1,7 @@
 import type { PeerCertificate } from 'node:tls';
+import type { DescService } from '@bufbuild/protobuf';
 import { ParleyError } from './errors.js';
+import type { Authorize } from './grpc-handler.js';
 
 /**
  * Whom a certificate speaks for in the mesh. `operator` is whoever runs the mesh: the command line, the chart's test.
@@ -43,4 +45,29 @@ export function identityOf({
     'PERMISSION_DENIED',
     `The certificate states several identities (${names}); give each service one of its own`,
   );
+}
+
+/** Which roles may call each method of a service. */
+export type RolePolicy<S extends DescService> = { readonly [K in keyof S['method']]: readonly Role[] };
+
+/** Lets the roles of a policy call, by their certificate; its names are those of methods as code spells them. */
+export function allowRoles<S extends DescService>(service: S, policy: RolePolicy<S>): Authorize {
+  const allowed = new Map(
+    service.methods.map(({ name, localName }) => [
+      `${service.typeName}/${name}`,
+      policy[localName as keyof S['method']],
+    ]),
+  );
+  return async ({ method, certificate, caller }) => {
+    const identity = certificate && identityOf(certificate);
+    if (identity === undefined) {
+      const message = `${method} needs a certificate that states an identity of the mesh; ${caller} gave none`;
+      throw new ParleyError('UNAUTHENTICATED', message);
+    }
+    const name = identityName(identity);
+    const roles = allowed.get(method) ?? [];
+    if (roles.includes(identity.role)) return name;
+    const message = `${name} may not call ${method}; it is for ${roles.join(', ') || 'nobody'}`;
+    throw new ParleyError('PERMISSION_DENIED', message, { details: { method, identity: name } });
+  };
 }

@@ -73,17 +73,15 @@ export type TraceHeaders = Readonly<Record<string, string | undefined>>;
 export function startSpan(name: string, options: SpanOptions = {}): Span {
   const { kind = SpanKind.INTERNAL, attributes, parent, links = [] } = options;
   const linked = links.flatMap((headers) => trace.getSpanContext(contextOf(headers)) ?? []);
-  return trace
-    .getTracer('parley')
-    .startSpan(
-      name,
-      {
-        kind,
-        ...(attributes && { attributes }),
-        links: linked.map((spanContext) => ({ context: spanContext })),
-      },
-      parent ? contextOf(parent) : context.active(),
-    );
+  return trace.getTracer('parley').startSpan(
+    name,
+    {
+      kind,
+      ...(attributes && { attributes }),
+      links: linked.map((spanContext) => ({ context: spanContext })),
+    },
+    parent ? contextOf(parent) : context.active(),
+  );
 }
 
 /** Runs work in a span that is active meanwhile. What the work throws is recorded, and passes. */

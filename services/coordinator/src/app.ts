@@ -6,7 +6,9 @@ import { extractAnswer } from '@parley/evaluation';
 import { joinMesh } from '@parley/mesh';
 import { createCleanupStack, implement, startGrpcServer } from '@parley/runtime';
 import type { Service, StartContext } from '@parley/runtime';
+import { openGate } from './access/open-gate.js';
 import type { CoordinatorConfig } from './config.js';
+import { createCoordinatorMetrics } from './coordinator-metrics.js';
 import { createCoordinatorService } from './coordinator-service.js';
 import { followMesh } from './mesh-feed.js';
 import { createPeerProgressLog } from './peer-progress-log.js';
@@ -24,19 +26,21 @@ export interface Coordinator extends Service {
 
 /** Starts a coordinator: connects, catches up with the streams, drives the active runs, and serves. */
 export async function startCoordinator(context: StartContext<CoordinatorConfig>): Promise<Coordinator> {
-  const { config, log, fail } = context;
+  const { config, log, registry, signal, fail } = context;
   const cleanup = createCleanupStack();
   const wallClockMs = () => Date.now();
   const nowMs = () => performance.now();
   try {
     const topology = { leaseTtlMs: config.leaseMs };
     const mesh = await joinMesh(
-      { service: 'coordinator', config, topology, log, fail, nowMs, wallClockMs },
+      { service: 'coordinator', config, topology, log, registry, signal, fail, nowMs, wallClockMs },
       cleanup,
     );
-    const { bus, blobs, publisher, directory, pool, events, stopping } = mesh;
+    const { bus, blobs, publisher, tls, directory, pool, events, stopping } = mesh;
+    const metrics = createCoordinatorMetrics({ registry, directory, pool, log });
+    const authorize = openGate(config, { tls, log, onDenied: metrics.denied });
     const progress = createPeerProgressLog();
-    const feed = await followMesh(bus, blobs, progress, stopping.signal, fail);
+    const feed = await followMesh({ bus, blobs, progress, log, signal: stopping.signal, fail });
     const store = createRunStore(mesh.runs);
 
     const runListeners = new Set<(run: Run) => void>();
@@ -50,10 +54,14 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       progress,
       tools: { extractAnswer: (text, forms) => extractAnswer(text, { forms }), nowMs, wallClockMs },
       holder: `coordinator-${randomUUID()}`,
+      metrics,
       log,
       store,
       wallClockMs,
-      seen: ({ run }) => runListeners.forEach((listener) => listener(run)),
+      seen({ run }) {
+        metrics.run(run);
+        runListeners.forEach((listener) => listener(run));
+      },
       fail,
     });
     cleanup.defer(() => supervisor.stop());
@@ -63,6 +71,7 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       intake: createPromptIntake(bus, blobs, publisher),
       directory,
       pool,
+      events,
       watching: {
         feed,
         complete,
@@ -86,7 +95,11 @@ export async function startCoordinator(context: StartContext<CoordinatorConfig>)
       wallClockMs,
     });
     const services = [implement(CoordinatorService, service)];
-    const grpc = cleanup.use(await startGrpcServer({ ...config.listen, services, log }));
+    const credentials = tls?.server('optional');
+    const security = { authorize, ...(credentials && { credentials }) };
+    const grpc = cleanup.use(
+      await startGrpcServer({ ...config.listen, ...security, services, log, registry, beginTraces: true }),
+    );
     grpc.setServing(true);
     log.info({ address: grpc.address }, 'coordinator listens');
     return {

@@ -1,7 +1,10 @@
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { OperatorActionSchema } from '@parley/contracts';
 import type { CoordinatorService, ListRunsRequest, Run } from '@parley/contracts';
-import type { PeerDirectory, PeerPool } from '@parley/mesh';
+import type { PeerDirectory, PeerPool, RunEvents } from '@parley/mesh';
 import { ParleyError } from '@parley/runtime';
-import type { ServiceImpl } from '@parley/runtime';
+import type { CallContext, ServiceImpl } from '@parley/runtime';
 import type { PromptIntake } from './prompt-intake.js';
 import { describe } from './run-progress.js';
 import { checkPrompts, checkRunId, checkRunRequest } from './run-request.js';
@@ -16,6 +19,7 @@ export interface CoordinatorServiceParts {
   intake: PromptIntake;
   directory: PeerDirectory;
   pool: PeerPool;
+  events: Pick<RunEvents, 'audit'>;
   watching: WatchParts;
   /** Aborted when the service stops: watchers are sent away then. */
   stopping: AbortSignal;
@@ -32,17 +36,23 @@ const PLACE = /^\d{20}\.\d{9}\/.+$/;
 export function createCoordinatorService(
   parts: CoordinatorServiceParts,
 ): ServiceImpl<typeof CoordinatorService> {
-  const { store, intake, directory, pool, watching, stopping, wallClockMs } = parts;
+  const { store, intake, directory, pool, events, watching, stopping, wallClockMs } = parts;
   const complete = watching.complete;
+  /** Records what is asked for, before it is done. */
+  const audit = async (runId: string, method: string, { actor, caller }: CallContext, detail = '') => {
+    const time = timestampFromMs(wallClockMs());
+    await events.audit(create(OperatorActionSchema, { runId, method, actor, caller, detail, time }));
+  };
   const change = async (runId: string, wish: 'pause' | 'resume' | 'stop', reason = ''): Promise<Run> => {
     const { run } = await store.change(runId, (stored) => steer(stored, wish, reason, wallClockMs()));
     return complete(run);
   };
   return {
-    createRun: async (request) => {
+    createRun: async (request, context) => {
       const spec = checkRunRequest(request);
       await directory.refresh();
       checkAnnounced(spec.peers, directory);
+      await audit(request.requestId, 'CreateRun', context, `peers ${spec.peers.join(', ')}`);
       return { run: await complete(await store.create(newRun(request.requestId, spec, wallClockMs()))) };
     },
     getRun: async ({ runId }) => ({ run: await complete(await store.get(checkRunId(runId))) }),
@@ -60,14 +70,27 @@ export function createCoordinatorService(
         });
       }
     },
-    submitPrompts: async ({ runId, prompts, close }) => {
+    submitPrompts: async ({ runId, prompts, close }, context) => {
       checkPrompts(prompts);
       const run = await store.get(checkRunId(runId));
+      await audit(runId, 'SubmitPrompts', context, `${prompts.length} prompts${close ? ', the last' : ''}`);
       return intake.submit(runId, prompts, close, hasEnded(run) ? endedError(run) : undefined);
     },
-    pauseRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'pause', reason) }),
-    resumeRun: async ({ runId }) => ({ run: await change(checkRunId(runId), 'resume') }),
-    stopRun: async ({ runId, reason }) => ({ run: await change(checkRunId(runId), 'stop', reason) }),
+    pauseRun: async ({ runId, reason }, context) => {
+      await store.get(checkRunId(runId));
+      await audit(runId, 'PauseRun', context, reason);
+      return { run: await change(runId, 'pause', reason) };
+    },
+    resumeRun: async ({ runId }, context) => {
+      await store.get(checkRunId(runId));
+      await audit(runId, 'ResumeRun', context);
+      return { run: await change(runId, 'resume') };
+    },
+    stopRun: async ({ runId, reason }, context) => {
+      await store.get(checkRunId(runId));
+      await audit(runId, 'StopRun', context, reason);
+      return { run: await change(runId, 'stop', reason) };
+    },
     listPeers: async () => {
       await directory.refresh();
       const peers = directory.list().map(async (announcement) => {

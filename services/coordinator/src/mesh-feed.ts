@@ -1,5 +1,5 @@
 import { STREAMS, filters } from '@parley/bus';
-import type { BlobReader, Bus } from '@parley/bus';
+import type { BlobReader, Bus, Received } from '@parley/bus';
 import {
   GuardVerdictSchema,
   PeerAvailabilitySchema,
@@ -16,7 +16,8 @@ import type {
   UpdateRejected,
   VersionCommitted,
 } from '@parley/contracts';
-import { EVENT_TYPES } from '@parley/mesh';
+import { EVENT_TYPES, speaksFor } from '@parley/mesh';
+import type { Log } from '@parley/runtime';
 import { follow } from './follow.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
 
@@ -37,38 +38,51 @@ export interface MeshFeed {
   settled(signal: AbortSignal): Promise<void>;
 }
 
+/** What {@link followMesh} works with. */
+export interface MeshFeedParts {
+  bus: Bus;
+  blobs: BlobReader;
+  progress: PeerProgressLog;
+  log: Log;
+  signal: AbortSignal;
+  fail: (error: unknown) => void;
+}
+
 /**
  * Follows the streams until the signal is aborted. Versions and refusals are read from the beginning, for `progress`;
- * resolves when it knows what is durable.
+ * resolves when it knows what is durable. What a peer says of another is passed over.
  */
-export async function followMesh(
-  bus: Bus,
-  blobs: BlobReader,
-  progress: PeerProgressLog,
-  signal: AbortSignal,
-  fail: (error: unknown) => void,
-): Promise<MeshFeed> {
+export async function followMesh(parts: MeshFeedParts): Promise<MeshFeed> {
+  const { bus, blobs, progress, log, signal, fail } = parts;
+  const isHonest = ({ subject, message }: Received<{ peer: string }>): boolean => {
+    const honest = speaksFor(subject, message.peer);
+    if (!honest)
+      log.error({ subject, peer: message.peer }, 'somebody speaks for a peer that it is not; passed over');
+    return honest;
+  };
   const listeners = new Set<(event: MeshEvent) => void>();
   const tell = (event: MeshEvent) => listeners.forEach((listener) => listener(event));
   const common = { blobs, signal, fail };
   const past = { ...common, from: 'start' as const };
   const news = { ...common, from: 'now' as const };
-  const events = (type: string) => `parley.events.*.${type}`;
+  const events = (type: string) => filters.events(undefined, type);
   const followings = await Promise.all([
     follow(
       bus,
       { ...past, stream: STREAMS.versions, schema: VersionCommittedSchema, filter: filters.versions() },
-      ({ message: value }) => {
-        progress.committed(value);
-        tell({ case: 'committed', value });
+      (received) => {
+        if (!isHonest(received)) return;
+        progress.committed(received.message);
+        tell({ case: 'committed', value: received.message });
       },
     ),
     follow(
       bus,
       { ...past, stream: STREAMS.events, schema: UpdateRejectedSchema, filter: events(EVENT_TYPES.rejected) },
-      ({ message: value }) => {
-        progress.rejected(value);
-        tell({ case: 'rejected', value });
+      (received) => {
+        if (!isHonest(received)) return;
+        progress.rejected(received.message);
+        tell({ case: 'rejected', value: received.message });
       },
     ),
     follow(
@@ -89,7 +103,9 @@ export async function followMesh(
     follow(
       bus,
       { ...news, stream: STREAMS.events, schema: PeerAvailabilitySchema, filter: events(EVENT_TYPES.peer) },
-      ({ message: value }) => tell({ case: 'peer', value }),
+      (received) => {
+        if (isHonest(received)) tell({ case: 'peer', value: received.message });
+      },
     ),
   ]);
   const settled = async (waitSignal: AbortSignal) => {

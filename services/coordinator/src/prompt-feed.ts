@@ -15,6 +15,8 @@ export interface PromptFeed {
    * @throws the signal's reason
    */
   take(after: bigint, index: number, count: number, signal: AbortSignal): Promise<QueuedPrompt[]>;
+  /** Prompts read that are not used up yet. */
+  readonly waiting: number;
 }
 
 /** @param fail - told if reading ends for another cause than the signal */
@@ -36,20 +38,24 @@ export function createPromptFeed(
       filter: subjects.prompts(runId),
       blobs,
     };
-    for await (const { message, sequence } of readFrom(bus, {
+    for await (const { message, sequence, headers } of readFrom(bus, {
       ...options,
       fromSequence,
       live: true,
       signal,
     })) {
       const { event } = message;
-      if (event.case === 'prompt') queue.push({ prompt: event.value, sequence: BigInt(sequence) });
+      if (event.case === 'prompt')
+        queue.push({ prompt: event.value, sequence: BigInt(sequence), trace: headers });
       closed ||= event.case === 'closed';
       changes.notify();
       if (closed) return;
     }
   };
   return {
+    get waiting() {
+      return queue.length;
+    },
     async take(after, index, count, waitSignal) {
       if (!reading) {
         reading = true;

@@ -10,6 +10,7 @@ import type { Contribution, GenerateResponse, ItemFailure, Prompt, RoundItem } f
 import { toAnsweredQuestion } from '@parley/mesh';
 import { aggregateRound, orderPeers, seedFrom } from '@parley/pst';
 import type { AnswerForm, AnsweredQuestion, LikelihoodRow, Recipe } from '@parley/pst';
+import type { TraceHeaders } from '@parley/runtime';
 
 /** The final answer of a text in canonical form, or null; the first of the forms that is there. */
 export type ExtractAnswer = (text: string, forms: readonly AnswerForm[]) => string | null;
@@ -21,6 +22,8 @@ export interface QueuedPrompt {
   sequence: bigint;
   /** Position among the run's prompts, from 0. */
   index: number;
+  /** Headers of its message: the trace that it belongs to. */
+  trace?: TraceHeaders;
 }
 
 /** What the answers of a round depend on beside the peers' versions. */

@@ -29,6 +29,8 @@ export interface RoundGuardsParts {
   journal: RunJournal;
   events: RunEvents;
   setState: (state: RunState, reason: string) => Promise<void>;
+  /** Told of every new verdict. */
+  onVerdict: (verdict: GuardVerdict) => void;
   log: Log;
 }
 
@@ -37,7 +39,7 @@ export async function createRoundGuards(
   parts: RoundGuardsParts,
   lastRound: RoundGenerated | undefined,
 ): Promise<RoundGuards> {
-  const { runId, recipe, peers, journal, events, setState, log } = parts;
+  const { runId, recipe, peers, journal, events, setState, onVerdict, log } = parts;
   const firsts = await firstRounds(parts, lastRound);
   const verdicts = await journal.verdicts();
   const idOf = ({ round, peer, guard }: GuardVerdict) => `${round}/${peer}/${guard}`;
@@ -77,6 +79,7 @@ export async function createRoundGuards(
       for (const verdict of judgeRound(recipe, firsts, round, stoppedBefore)) {
         if (!known.has(idOf(verdict))) {
           await events.guard(verdict);
+          onVerdict(verdict);
           log.warn({ ...verdict, round: String(verdict.round) }, 'a guard fired');
           known.add(idOf(verdict));
           verdicts.push(verdict);

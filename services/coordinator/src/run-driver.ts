@@ -5,6 +5,7 @@ import { runFacts } from '@parley/mesh';
 import type { PeerPool, RunEvents } from '@parley/mesh';
 import { ParleyError, backoffMs, pause } from '@parley/runtime';
 import type { Log, Reason } from '@parley/runtime';
+import type { CoordinatorMetrics } from './coordinator-metrics.js';
 import type { RoundTools } from './generate-round.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
 import { createPromptFeed } from './prompt-feed.js';
@@ -24,6 +25,7 @@ export interface DriverParts {
   tools: RoundTools;
   /** Name of this process, unique a start. */
   holder: string;
+  metrics: CoordinatorMetrics;
   log: Log;
 }
 
@@ -71,12 +73,14 @@ async function underLease(
   leaseSignal: AbortSignal,
   progressed: () => void,
 ): Promise<void> {
-  const { bus, blobs, publisher, events, pool, progress, tools, log } = parts;
+  const { bus, blobs, publisher, events, pool, progress, tools, metrics, log } = parts;
   const { runId } = view.run;
   const broken = new AbortController();
   const signal = AbortSignal.any([leaseSignal, broken.signal]);
   const facts = runFacts(view.run);
   const peers = facts.peers.map((name) => pool.peer(name));
+  const prompts = createPromptFeed(bus, blobs, runId, signal, (error) => broken.abort(error));
+  const removeQueue = metrics.addQueue(() => prompts.waiting);
   let phase = 'apply';
   const unwatch = peers.map((peer) =>
     peer.watch((health) => {
@@ -99,11 +103,12 @@ async function underLease(
         view,
         journal: createRunJournal(bus, blobs, publisher, runId),
         events,
-        prompts: createPromptFeed(bus, blobs, runId, signal, (error) => broken.abort(error)),
+        prompts,
         progress,
         enterPhase: (next) => (phase = next),
         progressed,
         tools,
+        metrics,
         log,
       },
       signal,
@@ -111,5 +116,6 @@ async function underLease(
   } finally {
     broken.abort(new ParleyError('CANCELLED', 'the run is driven no longer'));
     unwatch.forEach((stop) => stop());
+    removeQueue();
   }
 }

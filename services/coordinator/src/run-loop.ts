@@ -1,7 +1,8 @@
 import { RunState } from '@parley/contracts';
 import type { PeerHandle, RunEvents, RunFacts } from '@parley/mesh';
-import { ParleyError, isParleyError } from '@parley/runtime';
+import { ParleyError, inSpan, isParleyError } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
+import type { CoordinatorMetrics } from './coordinator-metrics.js';
 import { generateRound } from './generate-round.js';
 import type { GeneratedRound, RoundTools } from './generate-round.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
@@ -28,6 +29,7 @@ export interface RunLoopParts {
   /** Told of every round that is durable. */
   progressed: () => void;
   tools: RoundTools;
+  metrics: CoordinatorMetrics;
   log: Log;
 }
 
@@ -46,7 +48,10 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
   const setState = (state: RunState, reason: string) => view.setState(state, reason);
   const { promptsPerRound, maxStaleness, quorum } = facts.recipe.rounds;
   const last = await journal.lastRound();
-  const guards = await createRoundGuards({ ...parts, recipe: facts.recipe, setState }, last);
+  const guards = await createRoundGuards(
+    { ...parts, recipe: facts.recipe, setState, onVerdict: parts.metrics.verdict },
+    last,
+  );
   let round = last === undefined ? 0 : Number(last.round) + 1;
   let sequence = last?.lastPromptSequence ?? 0n;
 
@@ -79,16 +84,42 @@ export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise
       log.info({ rounds: round }, 'run completed');
       return;
     }
-    const made = await view.untilEnded(signal, (turn) => ask(parts, round, questions, turn));
-    if (made === undefined) continue;
-    await guards.judge(made.generated);
-    const durable = await journal.publishRound(made.generated);
-    log.info({ round, items: durable.items.length, seconds: made.generated.seconds }, 'round generated');
-    await report(parts, made);
+    const durable = await inRoundSpan(parts.runId, round, questions, async () => {
+      const made = await view.untilEnded(signal, (turn) => ask(parts, round, questions, turn));
+      if (made === undefined) return undefined;
+      await guards.judge(made.generated);
+      const published = await journal.publishRound(made.generated);
+      log.info({ round, items: published.items.length, seconds: made.generated.seconds }, 'round generated');
+      parts.metrics.round(made);
+      await report(parts, made);
+      return published;
+    });
+    if (durable === undefined) continue;
     sequence = durable.lastPromptSequence;
     round++;
     parts.progressed();
   }
+}
+
+/** Traces that one round links to; the first question's is the one that it continues. */
+const MAX_LINKS = 32;
+
+/** One trace leads from a question to the versions that it taught: the round continues that of its first question. */
+function inRoundSpan<T>(
+  runId: string,
+  round: number,
+  questions: readonly QueuedPrompt[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const traces = questions.flatMap(({ trace }) => (trace?.['traceparent'] ? [trace] : []));
+  const distinct = [...new Map(traces.map((trace) => [trace['traceparent'], trace])).values()];
+  const [parent, ...links] = distinct.slice(0, MAX_LINKS + 1);
+  const attributes = {
+    'parley.run.id': runId,
+    'parley.round': round,
+    'parley.round.items': questions.length,
+  };
+  return inSpan('round', { parent, links, attributes }, work);
 }
 
 /**

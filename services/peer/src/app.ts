@@ -5,9 +5,10 @@ import {
   busOptions,
   connectBus,
   createPublisher,
-  ensureTopology,
   fileBlobs,
   natsBlobs,
+  peerBlobStore,
+  prepareTopology,
 } from '@parley/bus';
 import type { BlobStore, Bus, Publisher } from '@parley/bus';
 import { PeerService } from '@parley/contracts';
@@ -19,15 +20,24 @@ import {
   readTokenizerFiles,
 } from '@parley/lm';
 import type { LanguageModel } from '@parley/lm';
-import { ParleyError, createCleanupStack, implement, startGrpcServer } from '@parley/runtime';
-import type { CleanupStack, Log, Service } from '@parley/runtime';
+import {
+  ParleyError,
+  allowRoles,
+  createCleanupStack,
+  implement,
+  observeExpiry,
+  openTls,
+  startGrpcServer,
+} from '@parley/runtime';
+import type { CleanupStack, Log, Registry, Service } from '@parley/runtime';
 import { announce } from './announce.js';
 import { updateChange } from './apply-update.js';
 import { checkpointDigest } from './checkpoint-digest.js';
 import { advertisedAddress, describeMethod } from './config.js';
 import type { PeerConfig } from './config.js';
 import { mappingLmErrors } from './lm-failure.js';
-import { createPeerService } from './peer-service.js';
+import { createPeerMetrics, observeModel } from './peer-metrics.js';
+import { PEER_POLICY, createPeerService } from './peer-service.js';
 import type { ApplyUpdate } from './peer-service.js';
 import { createSnapshots } from './snapshot.js';
 import { openStateStore } from './state-store.js';
@@ -48,6 +58,8 @@ export interface PeerDeps {
   fail: (error: unknown) => void;
   /** Gives up a start that is under way. */
   signal?: AbortSignal;
+  /** Where it is measured; nowhere unless given. */
+  registry?: Registry;
   /** Monotonic, in milliseconds; `performance.now` unless given. */
   nowMs?: () => number;
   /** Wall clock; `new Date` unless given. */
@@ -84,10 +96,16 @@ export async function startPeer(config: PeerConfig, deps: PeerDeps): Promise<Run
 }
 
 async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack): Promise<RunningPeer> {
-  const { log, fail, signal, nowMs = () => performance.now(), date = () => new Date() } = deps;
+  const { log, fail, signal, registry, nowMs = () => performance.now(), date = () => new Date() } = deps;
   const startTime = date();
-  const bus = cleanup.use(await connectBus(busOptions(config, `parley-peer-${config.name}`, log)));
-  await ensureTopology(bus);
+  const identity = { role: 'peer', name: config.name } as const;
+  const metrics = createPeerMetrics(registry);
+  const tls = openTls(config, { log });
+  if (tls && registry) observeExpiry(tls, registry, log);
+  const bus = cleanup.use(
+    await connectBus(busOptions(config, identity, { log, ...(registry && { registry }) })),
+  );
+  await prepareTopology(bus, identity, config, { ...(signal && { signal }) });
   const blobs = openBlobs(config, bus);
   const publisher = createPublisher(bus, { source: `parley/peer/${config.name}`, blobs });
   const { versions, weights } = openOutputs(config, deps, { bus, publisher, blobs });
@@ -102,22 +120,31 @@ async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack):
     store,
     weights,
     versions,
+    metrics,
     log,
     nowMs,
     date,
     onLost: fail,
   });
+  observeModel(model, metrics, log);
   const context = { peer: config.name, codec, contextTokens: engine.info.contextTokens, nowMs };
   const applyUpdate: ApplyUpdate = (update, stop) =>
     model.advance(updateChange(update, { ...context, signal: stop }), stop);
   const snapshots = createSnapshots(join(config.stateDir, 'snapshots.jsonl'), store, weights);
-  const service = createPeerService({ model, codec, store, weights, snapshots, applyUpdate });
+  const service = createPeerService({ model, codec, store, weights, snapshots, applyUpdate, metrics, date });
+  const security = tls && {
+    credentials: tls.server('required'),
+    authorize: allowRoles(PeerService, PEER_POLICY),
+  };
   const services = [implement(PeerService, service)];
-  const server = cleanup.use(await startGrpcServer({ ...config.listen, services, log }));
+  const measured = registry && { registry };
+  const server = cleanup.use(
+    await startGrpcServer({ ...config.listen, services, log, ...measured, ...security }),
+  );
   const address = advertisedAddress(config, server.port);
   await model.publishPending();
   await announce(bus, config.name, address, startTime);
-  const updates = { peer: config.name, bus, blobs, publisher, applyUpdate, log };
+  const updates = { peer: config.name, bus, blobs, publisher, applyUpdate, metrics, log };
   const consumption = cleanup.use(await consumeUpdates(updates));
   consumption.done.catch(fail);
   server.setServing(true);
@@ -137,8 +164,8 @@ async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack):
   };
 }
 
-function openBlobs({ blobs }: PeerConfig, bus: Bus): BlobStore {
-  const onBus = natsBlobs(bus);
+function openBlobs({ name, blobs }: PeerConfig, bus: Bus): BlobStore {
+  const onBus = natsBlobs(bus, { store: peerBlobStore(name) });
   return blobs === 'nats' ? onBus : anyBlobs(fileBlobs(fileURLToPath(blobs)), onBus);
 }
 

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { BUS_FIELDS } from '@parley/bus';
-import { field } from '@parley/runtime';
+import { TLS_FIELDS, field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
 import type { Trainable } from '@parley/lm';
 
@@ -27,6 +27,7 @@ export const PEER_FIELDS = {
     }),
   ),
   ...BUS_FIELDS,
+  ...TLS_FIELDS,
   device: field.oneOf('PARLEY_DEVICE', ['cpu', 'webgpu', 'cuda', 'auto'], {
     description: 'where the model runs; a device that is missing is an error',
     fallback: 'cpu',

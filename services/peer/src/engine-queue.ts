@@ -22,8 +22,14 @@ export interface EngineQueue {
   close(): Promise<void>;
 }
 
-/** @param nowMs - a monotonic clock in milliseconds */
-export function createEngineQueue(nowMs: () => number): EngineQueue {
+/**
+ * @param nowMs - a monotonic clock in milliseconds
+ * @param onBusy - told of every job that ended
+ */
+export function createEngineQueue(
+  nowMs: () => number,
+  onBusy: (activity: Activity, seconds: number) => void = () => undefined,
+): EngineQueue {
   const createdMs = nowMs();
   let activity: Activity | 'idle' = 'idle';
   let depth = 0;
@@ -39,8 +45,10 @@ export function createEngineQueue(nowMs: () => number): EngineQueue {
     try {
       return await job();
     } finally {
-      busyMs += nowMs() - busySinceMs;
+      const jobMs = nowMs() - busySinceMs;
+      busyMs += jobMs;
       activity = 'idle';
+      onBusy(name, jobMs / 1000);
     }
   };
   return {

@@ -10,6 +10,7 @@ import type {
 import type { Completion as EngineCompletion, LanguageModelInfo } from '@parley/lm';
 import { encodeAll } from './encode-all.js';
 import { idProblems, refuseProblems, toItemFailure, tooLong } from './item-failure.js';
+import type { PeerMetrics } from './peer-metrics.js';
 import type { TextCodec } from './text-codec.js';
 import type { VersionedModel } from './versioned-model.js';
 
@@ -25,7 +26,7 @@ export async function generate(
   codec: TextCodec,
   request: GenerateRequest,
   emit: (response: GenerateResponse) => void,
-  signal: AbortSignal,
+  { signal, metrics }: { signal: AbortSignal; metrics: PeerMetrics },
 ): Promise<void> {
   const sampling = checkRequest(request);
   const encode = (item: GenerateItem) => ({
@@ -34,8 +35,10 @@ export async function generate(
   });
   const encoded = await encodeAll(request.items, encode);
   await model.read({ activity: 'generating', version: request.version, signal }, async (engine, version) => {
-    const respond = (itemId: string, outcome: GenerateResponse['outcome']) =>
+    const respond = (itemId: string, outcome: GenerateResponse['outcome']) => {
+      measure(metrics, outcome);
       emit(create(GenerateResponseSchema, { itemId, version: BigInt(version), outcome }));
+    };
     const ready: { itemId: string; prompt: number[]; seed: number }[] = [];
     for (const [index, { itemId }] of request.items.entries()) {
       const item = encoded[index];
@@ -57,6 +60,13 @@ export async function generate(
     const items = ready.map(({ prompt, seed }) => ({ prompt, seed }));
     await engine.generate(items, options, { onCompletion, signal });
   });
+}
+
+function measure({ items, tokens }: PeerMetrics, outcome: GenerateResponse['outcome']): void {
+  items.inc({ work: 'generate', outcome: outcome.case === 'completion' ? 'done' : 'failed' });
+  if (outcome.case !== 'completion') return;
+  tokens.inc({ kind: 'prompt' }, outcome.value.promptTokens);
+  tokens.inc({ kind: 'completion' }, outcome.value.completionTokens);
 }
 
 function checkRequest({ items, sampling }: GenerateRequest): Sampling {

@@ -25,7 +25,7 @@ export function createHoldUpReport(peer: string, publisher: Publisher, log: Log)
   const tell = async ({ runId, updateId }: WeightedUpdate, available: boolean, error?: unknown) => {
     const event = { runId, peer, available, phase: 'apply', ...(!available && { cause: causeOf(error) }) };
     const id = `${updateId}/${available ? 'applied' : 'held-up'}`;
-    const options = { subject: subjects.event(runId, 'peer'), id, deadlineMs: 5000 };
+    const options = { subject: subjects.event(runId, 'peer', `peer-${peer}`), id, deadlineMs: 5000 };
     await publisher.append(PeerAvailabilitySchema, event, options).catch((failure: unknown) => {
       log.warn({ err: failure, updateId }, 'the run was not told why it waits');
     });

@@ -1,7 +1,10 @@
+import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import type { PeerService, WeightedUpdate } from '@parley/contracts';
 import { ParleyError } from '@parley/runtime';
-import type { ServiceImpl } from '@parley/runtime';
+import type { RolePolicy, ServiceImpl } from '@parley/runtime';
 import { generate } from './generate.js';
+import { memory } from './memory.js';
+import type { PeerMetrics } from './peer-metrics.js';
 import { restoreChange } from './restore.js';
 import { score } from './score.js';
 import type { Snapshots } from './snapshot.js';
@@ -19,14 +22,27 @@ export interface PeerServiceParts {
   weights: WeightsStore;
   snapshots: Snapshots;
   applyUpdate: ApplyUpdate;
+  metrics: PeerMetrics;
+  /** Wall clock. */
+  date: () => Date;
 }
+
+/** Who may ask a peer for what, where the mesh has certificates. */
+export const PEER_POLICY: RolePolicy<typeof PeerService> = {
+  describe: ['coordinator', 'pmi', 'operator'],
+  generate: ['coordinator', 'pmi', 'operator'],
+  score: ['coordinator', 'pmi', 'operator'],
+  applyUpdate: ['operator'],
+  snapshot: ['operator'],
+  restore: ['coordinator', 'operator'],
+};
 
 /** Applies an update once, however often it is asked to; see {@link VersionedModel.advance} for its failures. */
 export type ApplyUpdate = (update: WeightedUpdate, signal: AbortSignal) => Promise<Advance>;
 
 /** `parley.v1.PeerService` over a versioned model. */
 export function createPeerService(parts: PeerServiceParts): ServiceImpl<typeof PeerService> {
-  const { model, codec, store, weights, snapshots, applyUpdate } = parts;
+  const { model, codec, store, weights, snapshots, applyUpdate, metrics, date } = parts;
   return {
     describe: async () => {
       const { head, info } = model;
@@ -45,10 +61,13 @@ export function createPeerService(parts: PeerServiceParts): ServiceImpl<typeof P
         updatesApplied: BigInt(head.ledger.updatesApplied),
         activity: model.activity,
         utilization: model.utilization,
+        time: timestampFromDate(date()),
+        ...memory(),
       };
     },
-    generate: (request, { signal }) => streamOf((emit) => generate(model, codec, request, emit, signal)),
-    score: (request, { signal }) => score(model, codec, request, signal),
+    generate: (request, { signal }) =>
+      streamOf((emit) => generate(model, codec, request, emit, { signal, metrics })),
+    score: (request, { signal }) => score(model, codec, request, { signal, metrics }),
     applyUpdate: async ({ update }, { signal }) => {
       if (update === undefined) throw new ParleyError('REQUEST_INVALID', 'The request holds no update');
       const { committed, repeated } = await applyUpdate(update, signal);

@@ -2,6 +2,7 @@ import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/stri
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'node:test';
+import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { FinishReason } from '@parley/contracts';
 import type { GenerateRequestSchema, GenerateResponse, ScoreItemSchema } from '@parley/contracts';
 import { isParleyError, sha256 } from '@parley/runtime';
@@ -52,7 +53,16 @@ test('a peer answers, scores and describes itself', async (t) => {
   const peer = await startTestPeer(mesh, await temporaryFolder(t));
 
   await t.test('description', async () => {
-    const { utilization, weightsSha256, baseSha256, $typeName: _, ...rest } = await peer.client.describe({});
+    const {
+      utilization,
+      weightsSha256,
+      baseSha256,
+      $typeName: _,
+      ...described
+    } = await peer.client.describe({});
+    const { time, residentBytes, memoryLimitBytes, ...rest } = described;
+    ok(time && Math.abs(timestampMs(time) - Date.now()) < 60_000);
+    ok(residentBytes > 10_000_000n && residentBytes < memoryLimitBytes);
     deepEqual(rest, {
       name: 'ant',
       architecture: 'LlamaForCausalLM',

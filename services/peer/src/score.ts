@@ -5,6 +5,7 @@ import type { Score } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 import { encodeAll } from './encode-all.js';
 import { idProblems, refuseProblems, toItemFailure, tooLong } from './item-failure.js';
+import type { PeerMetrics } from './peer-metrics.js';
 import type { EncodedSpan, TextCodec } from './text-codec.js';
 import type { VersionedModel } from './versioned-model.js';
 
@@ -20,7 +21,7 @@ export async function score(
   model: VersionedModel,
   codec: TextCodec,
   request: ScoreRequest,
-  signal: AbortSignal,
+  { signal, metrics }: { signal: AbortSignal; metrics: PeerMetrics },
 ): Promise<ScoreResponse> {
   refuseProblems('Score request', idProblems(request.items));
   const { items, reference } = request;
@@ -37,10 +38,16 @@ export async function score(
     const results = items.map(({ itemId }, index) => {
       const span = spans[index];
       const outcome = span instanceof Error ? failure(span) : likelihood(scores[next++]);
+      measure(metrics, outcome);
       return create(ScoreResultSchema, { itemId, outcome });
     });
     return create(ScoreResponseSchema, { results, version: reference ? 0n : BigInt(version) });
   });
+}
+
+function measure({ items, tokens }: PeerMetrics, outcome: ScoreResult['outcome']): void {
+  items.inc({ work: 'score', outcome: outcome.case === 'likelihood' ? 'done' : 'failed' });
+  if (outcome.case === 'likelihood') tokens.inc({ kind: 'scored' }, outcome.value.tokens);
 }
 
 function encodeItem(codec: TextCodec, item: ScoreItem, contextTokens: number): EncodedSpan {

@@ -1,9 +1,10 @@
-import { STREAMS, consume, filters, subjects } from '@parley/bus';
+import { CONSUMERS, consume, subjects } from '@parley/bus';
 import type { BlobStore, Bus, Consumption, Poison, Publisher } from '@parley/bus';
 import { UpdateRejectedSchema, WeightedUpdateSchema } from '@parley/contracts';
 import { ParleyError, isParleyError, isRetryable } from '@parley/runtime';
 import type { Log, Reason } from '@parley/runtime';
 import { createHoldUpReport } from './hold-up-report.js';
+import type { PeerMetrics } from './peer-metrics.js';
 import type { ApplyUpdate } from './peer-service.js';
 
 /** What consuming updates needs. */
@@ -13,6 +14,7 @@ export interface UpdateConsumerParts {
   blobs: BlobStore;
   publisher: Publisher;
   applyUpdate: ApplyUpdate;
+  metrics: PeerMetrics;
   log: Log;
 }
 
@@ -37,9 +39,7 @@ const UPDATE_AT_FAULT: readonly Reason[] = [
 export async function consumeUpdates(parts: UpdateConsumerParts): Promise<Consumption> {
   const { peer, bus, blobs, applyUpdate, log } = parts;
   const options = {
-    stream: STREAMS.updates,
-    durable: `peer-${peer}`,
-    filter: filters.updates(peer),
+    ...CONSUMERS.peer(peer),
     schema: WeightedUpdateSchema,
     blobs,
     backoff: { baseMs: 250, maxMs: 10_000 },
@@ -76,13 +76,14 @@ export async function consumeUpdates(parts: UpdateConsumerParts): Promise<Consum
 }
 
 async function reject(
-  { peer, publisher, log }: UpdateConsumerParts,
+  { peer, publisher, metrics, log }: UpdateConsumerParts,
   { subject, error }: Poison,
 ): Promise<void> {
   const [runId = '', round = ''] = subject.split('.').slice(-2);
   const updateId = `${runId}/${round}/${peer}`;
   const cause = { reason: error.reason, message: error.message };
-  const options = { subject: subjects.event(runId, 'rejected'), id: `rejected/${updateId}` };
+  const options = { subject: subjects.event(runId, 'rejected', `peer-${peer}`), id: `rejected/${updateId}` };
   await publisher.append(UpdateRejectedSchema, { updateId, runId, peer, cause }, options);
+  metrics.rejected.inc({ reason: error.reason });
   log.error({ updateId, reason: error.reason }, 'update refused for good; the weights are unchanged');
 }

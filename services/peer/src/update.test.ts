@@ -28,7 +28,7 @@ async function untilAcknowledged(mesh: TestMesh, peer = 'ant'): Promise<void> {
 
 async function rejections(mesh: TestMesh): Promise<UpdateRejected[]> {
   const found = [];
-  const filter = subjects.event('run', 'rejected');
+  const filter = subjects.event('run', 'rejected', 'peer-ant');
   const options = {
     stream: STREAMS.events,
     schema: UpdateRejectedSchema,

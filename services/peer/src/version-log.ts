@@ -1,4 +1,4 @@
-import { STREAMS, filters, readLast, subjects } from '@parley/bus';
+import { STREAMS, filters, readLastPermitted, subjects } from '@parley/bus';
 import type { BlobStore, Bus, Publisher } from '@parley/bus';
 import { VersionCommittedSchema } from '@parley/contracts';
 import type { VersionCommitted } from '@parley/contracts';
@@ -16,7 +16,7 @@ export interface VersionLog {
 /** The version log of one peer in JetStream. */
 export function createVersionLog(peer: string, bus: Bus, publisher: Publisher, blobs: BlobStore): VersionLog {
   const read = async (subject: string) => {
-    const found = await readLast(bus, {
+    const found = await readLastPermitted(bus, {
       stream: STREAMS.versions,
       schema: VersionCommittedSchema,
       blobs,

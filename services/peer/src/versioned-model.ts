@@ -3,7 +3,7 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { VersionCommittedSchema } from '@parley/contracts';
 import type { TrainingReport, VersionCommitted } from '@parley/contracts';
 import type { LanguageModel, ModelState } from '@parley/lm';
-import { ParleyError } from '@parley/runtime';
+import { ParleyError, inSpan, startTimer } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
 import { digestAsync } from './digest-async.js';
 import { requireFiniteWeights } from './finite-weights.js';
@@ -12,6 +12,7 @@ import type { Activity } from './engine-queue.js';
 import type { Head } from './head-file.js';
 import type { Ledger } from './ledger.js';
 import { mappingLmErrors } from './lm-failure.js';
+import type { PeerMetrics } from './peer-metrics.js';
 import type { StateStore } from './state-store.js';
 import type { VersionLog } from './version-log.js';
 import type { WeightsStore } from './weights-store.js';
@@ -59,6 +60,8 @@ export interface VersionedModel {
   readonly activity: Activity | 'idle';
   /** Fraction of the time since start that the engine was computing, in [0, 1]. */
   readonly utilization: number;
+  /** Jobs that wait for the engine or run on it. */
+  readonly depth: number;
   /** @throws ParleyError VERSION_MISMATCH when its turn comes and another version is served; what the work throws */
   read<T>(request: ReadRequest, work: (model: LanguageModel, version: number) => Promise<T>): Promise<T>;
   /**
@@ -80,6 +83,7 @@ export interface VersionedModelParts {
   store: StateStore;
   weights: WeightsStore;
   versions: VersionLog;
+  metrics: PeerMetrics;
   log: Log;
   /** Monotonic, in milliseconds. */
   nowMs: () => number;
@@ -91,9 +95,9 @@ export interface VersionedModelParts {
 
 /** The model must hold the store's committed state. */
 export function createVersionedModel(parts: VersionedModelParts): VersionedModel {
-  const { model, store, weights, versions, log } = parts;
-  const engine = createEngineQueue(parts.nowMs);
-  const changes = createEngineQueue(parts.nowMs);
+  const { model, store, weights, versions, metrics, log, nowMs } = parts;
+  const engine = createEngineQueue(nowMs, (activity, seconds) => metrics.busy.inc({ activity }, seconds));
+  const changes = createEngineQueue(nowMs);
   let published = 0;
   let lost: ParleyError | undefined;
 
@@ -121,12 +125,20 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
     apply: ApplyChange,
   ): Promise<{ committed: VersionCommitted; state: ModelState }> => {
     try {
-      const report = await apply(model);
-      const state = await model.exportState();
-      await requireFiniteWeights(state.weights, 'The changed model');
-      const next = await nextHead(store.head, change, report, state, parts);
-      await store.commit(next, state);
-      return { committed: next.lastCommitted, state };
+      const trained = startTimer(nowMs);
+      const report = await inSpan(change.activity, {}, () => apply(model));
+      if (report) measureTraining(metrics, report, trained());
+      const swapped = startTimer(nowMs);
+      const result = await inSpan('commit', {}, async (span) => {
+        const state = await model.exportState();
+        await requireFiniteWeights(state.weights, 'The changed model');
+        const next = await nextHead(store.head, change, report, state, parts);
+        await store.commit(next, state);
+        span.setAttributes({ 'parley.peer': next.peer, 'parley.version': next.version });
+        return { committed: next.lastCommitted, state };
+      });
+      metrics.swap.observe(swapped());
+      return result;
     } catch (error) {
       log.warn(
         { err: error, version: store.head.version },
@@ -158,6 +170,9 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
     get utilization() {
       return engine.utilization;
     },
+    get depth() {
+      return engine.depth;
+    },
     async read({ activity, version, signal }, work) {
       return onEngine(
         activity,
@@ -172,6 +187,7 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
       return changes.run(
         change.activity,
         async () => {
+          const taken = startTimer(nowMs);
           await publish();
           const version = change.madeBefore(store.head.ledger);
           if (version !== undefined)
@@ -179,6 +195,7 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
           const apply = await mappingLmErrors(() => change.prepare());
           const { committed, state } = await onEngine(change.activity, () => commit(change, apply), signal);
           await publish(state.weights);
+          metrics.update.observe(taken());
           return { committed, repeated: false };
         },
         signal,
@@ -190,6 +207,14 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
       await engine.close();
     },
   };
+}
+
+function measureTraining(metrics: PeerMetrics, report: TrainingReport, seconds: number): void {
+  metrics.training.observe(seconds);
+  metrics.tokens.inc({ kind: 'trained' }, Number(report.tokens));
+  if (report.steps === 0) return;
+  metrics.loss.set(report.meanLoss);
+  metrics.gradNorm.set(report.meanGradNorm);
 }
 
 async function nextHead(

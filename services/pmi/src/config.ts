@@ -1,6 +1,6 @@
 import { BUS_FIELDS } from '@parley/bus';
 import { PEER_TIMING_FIELDS } from '@parley/mesh';
-import { field } from '@parley/runtime';
+import { TLS_FIELDS, field } from '@parley/runtime';
 import type { ConfigOf } from '@parley/runtime';
 
 /** Settings of pmi, one environment variable each. */
@@ -10,6 +10,7 @@ export const PMI_FIELDS = {
     fallback: { host: '127.0.0.1', port: 7401 },
   }),
   ...BUS_FIELDS,
+  ...TLS_FIELDS,
   ...PEER_TIMING_FIELDS,
   concurrency: field.integer('PARLEY_CONCURRENCY', {
     description: 'runs whose rounds are scored at once',

@@ -2,7 +2,7 @@ import type { PmiService, RoundItem, ScoreRoundRequest } from '@parley/contracts
 import { recipeFromMessage } from '@parley/mesh';
 import type { PeerDirectory } from '@parley/mesh';
 import { ParleyError } from '@parley/runtime';
-import type { ServiceImpl } from '@parley/runtime';
+import type { RolePolicy, ServiceImpl } from '@parley/runtime';
 import { buildUpdates } from './build-updates.js';
 import { scoreRound } from './score-round.js';
 import type { ScoringTask, ScoringTools } from './score-round.js';
@@ -12,6 +12,9 @@ export interface PmiServiceParts {
   directory: PeerDirectory;
   tools: ScoringTools;
 }
+
+/** Who may ask, where the mesh has certificates. */
+export const PMI_POLICY: RolePolicy<typeof PmiService> = { scoreRound: ['coordinator', 'operator'] };
 
 /** `parley.v1.PmiService`: scores a round without publishing anything. */
 export function createPmiService({ directory, tools }: PmiServiceParts): ServiceImpl<typeof PmiService> {

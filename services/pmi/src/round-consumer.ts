@@ -1,15 +1,11 @@
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import { STREAMS, consume, filters } from '@parley/bus';
+import { CONSUMERS, consume } from '@parley/bus';
 import type { Consumption, Poison } from '@parley/bus';
 import { RoundGeneratedSchema, RunState } from '@parley/contracts';
 import { isParleyError } from '@parley/runtime';
 import { settleRound } from './settle-round.js';
 import type { SettleParts } from './settle-round.js';
 
-/** Durable consumer that all replicas share. */
-const DURABLE = 'pmi';
-/** Rounds under way at once, over all replicas. */
-const MAX_PENDING = 256;
 /** Deliveries after which a round that keeps failing is given up, and its run with it: minutes of trying. */
 const MAX_DELIVERIES = 50;
 
@@ -18,13 +14,10 @@ export async function consumeRounds(parts: SettleParts, concurrency: number): Pr
   const { bus, blobs } = parts;
   const turns = new Map<string, Promise<void>>();
   const options = {
-    stream: STREAMS.rounds,
-    durable: DURABLE,
-    filter: filters.generated(),
+    ...CONSUMERS.pmi(),
     schema: RoundGeneratedSchema,
     blobs,
     concurrency,
-    maxAckPending: MAX_PENDING,
     maxDeliveries: MAX_DELIVERIES,
     backoff: { baseMs: 200, maxMs: 10_000 },
     onPoison: (poison: Poison) => giveUp(parts, poison),

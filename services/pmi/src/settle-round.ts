@@ -1,4 +1,4 @@
-import { STREAMS, readLast, subjects } from '@parley/bus';
+import { STREAMS, natsBlobs, peerBlobStore, readLast, subjects } from '@parley/bus';
 import type { BlobReader, Bus, KvTable, Publisher } from '@parley/bus';
 import { RoundScoredSchema, WeightedUpdateSchema } from '@parley/contracts';
 import type { RoundGenerated, RoundScored, RunSchema } from '@parley/contracts';
@@ -7,6 +7,8 @@ import type { RunEvents } from '@parley/mesh';
 import { ParleyError } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
 import { buildUpdates } from './build-updates.js';
+import { measureScores } from './pmi-metrics.js';
+import type { PmiMetrics } from './pmi-metrics.js';
 import { scoreRound } from './score-round.js';
 import type { ScoringTask, ScoringTools } from './score-round.js';
 
@@ -18,6 +20,7 @@ export interface SettleParts {
   events: RunEvents;
   runs: KvTable<typeof RunSchema>;
   tools: ScoringTools;
+  metrics: PmiMetrics;
   log: Log;
 }
 
@@ -33,20 +36,25 @@ export async function settleRound(
   round: RoundGenerated,
   signal: AbortSignal,
 ): Promise<void> {
-  const { publisher, events, log } = parts;
+  const { bus, publisher, events, metrics, log } = parts;
   const { runId } = round;
   const task = await scoringTask(parts, round);
   const stored = await readScores(parts, runId, round.round);
   const scored = stored ?? (await publishScores(parts, await watched(parts, task, signal)));
   for (const update of buildUpdates(task, scored)) {
     const subject = subjects.update(update.peer, runId, round.round);
-    await publisher.publishOnce(WeightedUpdateSchema, update, { subject, id: update.updateId });
+    // What is too large for a message goes where its peer, and no other, may read it.
+    const blobs = natsBlobs(bus, { store: peerBlobStore(update.peer) });
+    const options = { subject, id: update.updateId, blobs };
+    const { duplicate } = await publisher.publishOnce(WeightedUpdateSchema, update, options);
+    if (!duplicate) metrics.updates.inc({ peer: update.peer });
   }
   log.info(
     { run: runId, round: String(round.round), seconds: scored.seconds, repeated: !!stored },
     'round settled',
   );
   if (stored === undefined) {
+    measureScores(metrics, scored);
     const at = { round: String(round.round) };
     await events.metric(runId, 'round_score_seconds', scored.seconds, at).catch((error: unknown) => {
       log.warn({ err: error }, 'the metric of a round was not published');
