@@ -58,10 +58,11 @@ export interface ClientOptions {
   /** Headers of every call, such as `authorization`. */
   headers?: () => Readonly<Record<string, string>>;
   /**
-   * Repeats unary calls while the service is away (a restart, a rolling upgrade) until their deadline. Only for services
-   * all of whose methods are idempotent.
+   * Repeats unary calls while the service is away (a restart, a rolling upgrade): until their deadline once it has
+   * answered any, and for `firstMs` before, when the address may simply be wrong. Only for services all of whose methods
+   * are idempotent.
    */
-  retryWhileAway?: boolean;
+  retryWhileAway?: { firstMs: number };
   /** Where calls are measured. */
   metrics?: Metrics<typeof RPC_METRICS>;
   /**
@@ -91,15 +92,13 @@ export function createClient<S extends DescService>(
     channelOptions(options),
   );
   const metrics = options.metrics ?? createRpcMetrics();
+  const patience = createPatience(options);
   const methods = methodNames(service).map((name) => {
     const method = methodDefinition(service, name);
     const where = `${options.label ?? service.typeName} at ${address}, method ${service.method[name]?.name}`;
     const caller = { ...options, metrics, grpc, method, where };
     if (method.responseStream) return [name, streamCaller(caller)] as const;
-    return [
-      name,
-      options.retryWhileAway ? persistent(unaryCaller(caller), options) : unaryCaller(caller),
-    ] as const;
+    return [name, patience(unaryCaller(caller))] as const;
   });
   const close = () => grpc.close();
   return { ...Object.fromEntries(methods), address, close, [Symbol.dispose]: close } as Client<S>;
@@ -166,22 +165,27 @@ function unaryCaller(caller: Caller): UnaryCaller {
 /** Pauses between attempts: short enough for a hand-over between replicas, rare enough for a restart of minutes. */
 const AWAY_BACKOFF = { attempts: Infinity, baseMs: 100, maxMs: 2000 };
 
-/** The same call, again and again while the service is away, within one deadline. */
-function persistent(call: UnaryCaller, { deadlineMs }: ClientOptions): UnaryCaller {
-  return async (request, options = {}) => {
-    const endMs = performance.now() + (options.deadlineMs ?? deadlineMs);
-    const isAway = (error: unknown) =>
-      isParleyError(error, 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN') &&
-      performance.now() + AWAY_BACKOFF.maxMs < endMs;
-    const retryOptions = {
-      ...AWAY_BACKOFF,
-      shouldRetry: isAway,
-      ...(options.signal && { signal: options.signal }),
+/** Makes calls that are repeated while the service is away, if that is wanted. */
+function createPatience({ deadlineMs, retryWhileAway }: ClientOptions): (call: UnaryCaller) => UnaryCaller {
+  if (retryWhileAway === undefined) return (call) => call;
+  let answered = false;
+  return (call) =>
+    async (request, options = {}) => {
+      const startMs = performance.now();
+      const endMs = startMs + (options.deadlineMs ?? deadlineMs);
+      const isWorthIt = (error: unknown) => {
+        if (!isParleyError(error, 'SERVICE_UNAVAILABLE', 'SHUTTING_DOWN')) return false;
+        const limitMs = answered ? endMs : Math.min(endMs, startMs + retryWhileAway.firstMs);
+        return performance.now() + AWAY_BACKOFF.maxMs < limitMs;
+      };
+      const { signal } = options;
+      return retry({ ...AWAY_BACKOFF, shouldRetry: isWorthIt, ...(signal && { signal }) }, async () => {
+        const left = Math.max(1, endMs - performance.now());
+        const response = await call(request, { ...options, deadlineMs: left });
+        answered = true;
+        return response;
+      });
     };
-    return retry(retryOptions, () =>
-      call(request, { ...options, deadlineMs: Math.max(1, endMs - performance.now()) }),
-    );
-  };
 }
 
 function streamCaller(caller: Caller) {

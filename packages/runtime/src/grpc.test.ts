@@ -180,18 +180,24 @@ test('nothing listening is SERVICE_UNAVAILABLE and names the address; a later st
 });
 
 test('an idempotent client waits for a service that is away, within the deadline of the call', async () => {
-  const { server, ...rest } = await serve();
-  await rest[Symbol.asyncDispose]();
-  using rpc = createClient(EchoService, server.address, { deadlineMs: 20_000, retryWhileAway: true });
+  const first = await serve();
+  const { address, port } = first.server;
+  const options = { deadlineMs: 20_000, retryWhileAway: { firstMs: 0 } };
+  using rpc = createClient(EchoService, address, options);
+  await rpc.echo({});
+  await first[Symbol.asyncDispose]();
   const call = rpc.echo({ text: 'patience' });
   await wait(700);
-  await using again = await serve({ port: server.port });
+  await using again = await serve({ port });
   assert.equal((await call).text, 'patience');
   await assert.rejects(rpc.echo({ fail: 'not-found' }), { reason: 'PEER_UNKNOWN' });
   await again.server.close();
   const started = performance.now();
   await assert.rejects(rpc.echo({}, { deadlineMs: 3000 }), { reason: 'SERVICE_UNAVAILABLE' });
   assert.ok(performance.now() - started < 3500);
+  using wrong = createClient(EchoService, address, options);
+  await assert.rejects(wrong.echo({}), { reason: 'SERVICE_UNAVAILABLE' });
+  assert.ok(performance.now() - started < 5000, 'an address that never answered is given up soon');
 });
 
 test('a server that freezes without closing its connections is noticed by keepalive', async () => {

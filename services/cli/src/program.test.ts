@@ -11,7 +11,7 @@ import { startScriptedPeer } from './fixtures/scripted-peer.js';
 import { runCommandLine } from './fixtures/test-cli.js';
 import { Interruption } from './run-cli.js';
 
-const COMMANDS = ['demo', 'up', 'run', 'watch', 'runs', 'peers', 'eval', 'pretrain'];
+const COMMANDS = ['demo', 'up', 'run', 'watch', 'runs', 'peers', 'eval', 'pretrain', 'doctor', 'topology'];
 
 test('--help is what fixtures/help.txt says (UPDATE_GOLDEN=1 writes it anew)', async (t) => {
   const cwd = await temporaryFolder(t);
@@ -47,6 +47,8 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['run', '--questions', '-', '--detach'], 2, /--detach needs a mesh that goes on/],
   [['run', '--questions', '-', '--coordinator', 'host:1', '--peer', 'a=host:2'], 2, /contradict each other/],
   [['watch', 'run-1'], 3, /No mesh is up in .*: start one with `parley up`/],
+  [['topology'], 2, /No NATS is named: set PARLEY_NATS_URL/],
+  [['topology', '--lease', 'soon'], 2, /"soon" is not a duration with a unit/],
   [['peers'], 3, /or give the address of a coordinator with --coordinator/],
   [['watch', 'run-1', '--coordinator', '127.0.0.1:1'], 3, /the coordinator at 127\.0\.0\.1:1/],
 ];

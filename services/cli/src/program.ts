@@ -1,11 +1,13 @@
 import { Command } from 'commander';
 import type { Cli } from './cli.js';
 import { demoCommand } from './commands/demo.js';
+import { doctorCommand } from './commands/doctor.js';
 import { evalCommand } from './commands/eval.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
+import { topologyCommand } from './commands/topology.js';
 import { upCommand } from './commands/up.js';
 import { watchCommand } from './commands/watch.js';
 
@@ -59,6 +61,8 @@ export function createProgram(cli: Cli, version: string): Command {
     peersCommand(cli),
     evalCommand(cli),
     pretrainCommand(cli),
+    doctorCommand(cli),
+    topologyCommand(cli),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;

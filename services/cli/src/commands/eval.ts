@@ -11,6 +11,7 @@ import { readLabelledQuestions } from '../input/prompts-file.js';
 import { evaluationResult, renderEvaluation } from '../measure/evaluation-report.js';
 import { failureLine, measureWithProgress } from '../measure/measure-with-progress.js';
 import { connectPeers } from '../measure/peer-clients.js';
+import { peerCredentials } from '../mesh/access.js';
 import { startLocalMesh } from '../mesh/local-mesh.js';
 import type { LocalMesh } from '../mesh/local-mesh.js';
 import { readMeshFile, stateFolder } from '../mesh/state-folder.js';
@@ -73,7 +74,14 @@ async function evaluate(cli: Cli, options: EvalOptions): Promise<void> {
   await using mesh = await meshFor(cli, options, peers);
   const known = mesh?.peers ?? new Map<string, string>();
   const named = await peersOfMesh(cli, options);
-  using clients = connectPeers(peers.map((peer) => [peer.name, addressOf(peer, known, named)] as const));
+  const credentials = peerCredentials(cli.env);
+  using clients = connectPeers(
+    peers.map((peer) => {
+      const address = addressOf(peer, known, named);
+      // Peers on this machine speak plain text, whatever the environment says of meshes elsewhere.
+      return [peer.name, address, peer.kind === 'address' ? credentials : undefined] as const;
+    }),
+  );
   const { samples, temperature, maxTokens, seed, answers } = options;
   const plan = {
     questions,

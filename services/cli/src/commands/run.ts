@@ -124,7 +124,7 @@ async function runInMesh(
   prompts: readonly PromptLine[],
   address: string,
 ): Promise<void> {
-  using coordinator = coordinatorClient(address);
+  using coordinator = coordinatorClient(address, cli.env);
   const names =
     peers.length > 0 ? peers.map(({ name }) => name) : await announcedPeers(coordinator, cli.signal);
   const request = await createRequest(cli, options, names, prompts);
@@ -171,7 +171,7 @@ async function runAlone(
     },
     onNotice: (text) => cli.terminal.line(text),
   });
-  await execute(cli, options, request, mesh.coordinator ?? '');
+  await execute(cli, options, request, `http://${mesh.coordinator}`);
   cli.terminal.line(`The weights of every version are under ${join(state, 'peers')}`);
 }
 
@@ -195,7 +195,7 @@ async function announcedPeers(
 }
 
 async function execute(cli: Cli, options: RunOptions, request: RunRequest, address: string): Promise<void> {
-  using coordinator = coordinatorClient(address);
+  using coordinator = coordinatorClient(address, cli.env);
   const executed = await executeRun(cli, coordinator, request);
   const record = createRunRecord({ ...executed, recipe: request.recipe, prompts: request.prompts });
   const path = await writeRunRecord(stateFolder(fromCwd(cli, options.state)).run(request.runId), record);

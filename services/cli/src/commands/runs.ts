@@ -50,7 +50,7 @@ async function runs(cli: Cli, { json, state, coordinator }: RunsOptions): Promis
     env: cli.env,
     ...(coordinator && { coordinator }),
   });
-  const live = address === undefined ? [] : await listRuns(address, cli.signal);
+  const live = address === undefined ? [] : await listRuns(cli, address);
   const known = new Set(live.map(({ runId }) => runId));
   const stored = (await storedRecords(stateFolder(folder)))
     .map(ofRecord)
@@ -60,8 +60,8 @@ async function runs(cli: Cli, { json, state, coordinator }: RunsOptions): Promis
   else cli.out(lines.length === 0 ? 'No runs yet; `parley run` and `parley demo` make some.' : render(lines));
 }
 
-async function listRuns(address: string, signal: AbortSignal): Promise<RunLine[]> {
-  using client = coordinatorClient(address);
+async function listRuns({ env, signal }: Cli, address: string): Promise<RunLine[]> {
+  using client = coordinatorClient(address, env);
   const lines: RunLine[] = [];
   for (let pageToken = ''; ;) {
     const page = await client.listRuns({ pageSize: 100, pageToken }, { signal });

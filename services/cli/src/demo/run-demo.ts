@@ -150,7 +150,7 @@ async function train(
     prompts,
   }: Pick<DemoOptions, 'recipe' | 'seed'> & { runId: string; prompts: DemoPlan['prompts'] },
 ): Promise<ExecutedRun> {
-  using coordinator = coordinatorClient(mesh.coordinator ?? '');
+  using coordinator = coordinatorClient(mesh.coordinator ?? '', {});
   const peers = [...mesh.peers.keys()];
   return await executeRun(cli, coordinator, { runId, title: 'demo', peers, recipe, seed, prompts });
 }

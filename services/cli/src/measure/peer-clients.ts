@@ -1,4 +1,5 @@
 import { PeerService } from '@parley/contracts';
+import type { ChannelCredentials } from '@grpc/grpc-js';
 import type { DescribeResponse } from '@parley/contracts';
 import { createClient } from '@parley/runtime';
 import type { Client } from '@parley/runtime';
@@ -18,11 +19,17 @@ export interface PeerClients extends Disposable {
 
 const DESCRIBE_DEADLINE_MS = 10_000;
 
-/** Connects to peers by name and host:port, in the order given. */
-export function connectPeers(addresses: Iterable<readonly [name: string, address: string]>): PeerClients {
-  const peers = [...addresses].map(([name, address]) => ({
+/** Connects to peers by name and host:port, in the order given; in plain text where there are no credentials. */
+export function connectPeers(
+  addresses: Iterable<readonly [name: string, address: string, credentials?: ChannelCredentials | undefined]>,
+): PeerClients {
+  const peers = [...addresses].map(([name, address, credentials]) => ({
     name,
-    client: createClient(PeerService, address, { deadlineMs: DESCRIBE_DEADLINE_MS, label: `peer ${name}` }),
+    client: createClient(PeerService, address, {
+      deadlineMs: DESCRIBE_DEADLINE_MS,
+      label: `peer ${name}`,
+      ...(credentials && { credentials }),
+    }),
   }));
   return {
     peers,
