@@ -63,7 +63,10 @@ describe('nats-server with a login', () => {
       SERVICES.map(async (service) => {
         const denied = await run(service, mesh.env);
         assert.equal(denied.code, 3);
-        assert.match(denied.stderr, /refused the login: .*; check user, password, token, credentials file or certificate/);
+        assert.match(
+          denied.stderr,
+          /refused the login: .*; check user, password, token, credentials file or certificate/,
+        );
         for (const half of [{ PARLEY_NATS_USER }, { PARLEY_NATS_PASSWORD_FILE }]) {
           const contradictory = await run(service, { ...mesh.env, ...half });
           assert.equal(contradictory.code, 2, contradictory.stderr);

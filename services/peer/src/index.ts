@@ -4,3 +4,4 @@ export { PEER_FIELDS } from './config.js';
 export type { PeerConfig } from './config.js';
 export type { VersionLog } from './version-log.js';
 export type { WeightsLocation, WeightsStore } from './weights-store.js';
+export { PEER_METRICS } from './peer-metrics.js';
