@@ -1,3 +1,4 @@
+import './no-telemetry.js';
 import { InferenceSession, listSupportedBackends } from 'onnxruntime-node';
 import type { Tensor } from 'onnxruntime-node';
 import { createGraph } from './graph.js';

@@ -1,3 +1,4 @@
+import './no-telemetry.js';
 import { Tensor } from 'onnxruntime-node';
 import type { DType, TensorData } from './dtype.js';
 import { allocate } from './dtype.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ParleyError, sha256File } from '@parley/runtime';
 
 /** Files of a model folder that decide what the model says. */
-const DECISIVE =
+export const DECISIVE =
   /^(config|generation_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json$|\.safetensors$|^chat_template\.jinja$/;
 
 /**
