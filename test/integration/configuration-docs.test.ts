@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, it } from 'node:test';
 import { COORDINATOR_FIELDS } from '@parley/coordinator';
-import { PEER_FIELDS } from '@parley/peer';
+import { FETCH_FIELDS, PEER_FIELDS } from '@parley/peer';
 import { PMI_FIELDS } from '@parley/pmi';
 import { PROCESS_FIELDS } from '@parley/runtime';
 import type { Field } from '@parley/runtime';
@@ -16,6 +16,7 @@ const SERVICES: Readonly<Record<string, Fields>> = {
   Peer: { ...PROCESS_FIELDS, ...PEER_FIELDS },
   Coordinator: { ...PROCESS_FIELDS, ...COORDINATOR_FIELDS },
   pmi: { ...PROCESS_FIELDS, ...PMI_FIELDS },
+  'Fetching a model': FETCH_FIELDS,
 };
 /** Section of the page by the services that have a setting in common. */
 const SECTIONS: Readonly<Record<string, string>> = {

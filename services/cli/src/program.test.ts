@@ -11,7 +11,19 @@ import { startScriptedPeer } from './fixtures/scripted-peer.js';
 import { runCommandLine } from './fixtures/test-cli.js';
 import { Interruption } from './run-cli.js';
 
-const COMMANDS = ['demo', 'up', 'run', 'watch', 'runs', 'peers', 'eval', 'pretrain', 'doctor', 'topology'];
+const COMMANDS = [
+  'demo',
+  'up',
+  'run',
+  'watch',
+  'runs',
+  'peers',
+  'eval',
+  'pretrain',
+  'doctor',
+  'topology',
+  'nats-reload',
+];
 
 test('--help is what fixtures/help.txt says (UPDATE_GOLDEN=1 writes it anew)', async (t) => {
   const cwd = await temporaryFolder(t);

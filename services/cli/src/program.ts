@@ -3,6 +3,7 @@ import type { Cli } from './cli.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { evalCommand } from './commands/eval.js';
+import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
 import { runCommand } from './commands/run.js';
@@ -63,6 +64,7 @@ export function createProgram(cli: Cli, version: string): Command {
     pretrainCommand(cli),
     doctorCommand(cli),
     topologyCommand(cli),
+    natsReloadCommand(cli),
   ];
   for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
   return program;

@@ -5,3 +5,4 @@ export type { PeerConfig } from './config.js';
 export type { VersionLog } from './version-log.js';
 export type { WeightsLocation, WeightsStore } from './weights-store.js';
 export { PEER_METRICS } from './peer-metrics.js';
+export { FETCH_FIELDS } from './fetch-model/fetch-config.js';
