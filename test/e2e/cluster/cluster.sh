@@ -13,10 +13,12 @@ source "$HERE/lib/build.sh"
 source "$HERE/lib/pki.sh"
 # shellcheck source=lib/node.sh
 source "$HERE/lib/node.sh"
+# shellcheck source=lib/addons.sh
+source "$HERE/lib/addons.sh"
 
 usage() {
   cat >&2 <<TEXT
-usage: cluster.sh up | down | status | kubeconfig | bin | crds | load IMAGE…
+usage: cluster.sh up | down | status | kubeconfig | bin | crds | load IMAGE… | add OPERATOR…
   up          builds what the cache lacks, starts the cluster and waits until it is ready
   down        ends it and removes all that it made, but for the cache
   status      what runs
@@ -24,6 +26,7 @@ usage: cluster.sh up | down | status | kubeconfig | bin | crds | load IMAGE…
   bin         prints the folder that has kubectl and helm
   crds        adds the resource definitions of cert-manager, KEDA and the Prometheus operator
   load        copies images from the docker daemon into the cluster
+  add         runs cert-manager, keda or metrics-server in the cluster
 TEXT
   exit 2
 }
@@ -40,22 +43,15 @@ up() {
   fi
   wait_for 120 'the API answers' kubectl get --raw /readyz || die "no API: see $STATE/logs"
   load_archives "$CACHE"/images/{pause,coredns,busybox}.tar
-  render_manifests | kubectl apply --server-side -f - >/dev/null
+  kubectl apply --server-side -f <(render manifests/dns.yaml) -f <(render manifests/storage.yaml) >/dev/null
   wait_until_ready
-}
-
-render_manifests() {
-  sed -e "s/@HOST_ADDRESS@/$HOST_ADDRESS/; s/@DNS_SERVICE@/$DNS_SERVICE/; s/@COREDNS_VERSION@/$COREDNS_VERSION/" \
-    "$HERE/manifests/dns.yaml"
-  echo ---
-  cat "$HERE/manifests/storage.yaml"
 }
 
 wait_until_ready() {
   wait_for 60 'the node has registered' kubectl get node "$NODE_NAME" || die "no node: see $STATE/logs/kubelet.log"
   kubectl wait --for=condition=Ready "node/$NODE_NAME" --timeout=120s >/dev/null
   kubectl --namespace kube-system rollout status deployment/coredns --timeout=120s >/dev/null
-  wait_for 30 'names are answered' answers_names || die 'no names: see the log of coredns'
+  wait_for 90 'names are answered' answers_names || die 'no names: see the log of coredns'
 }
 
 answers_names() { in_node busybox nslookup -type=a kubernetes.default.svc.cluster.local "$DNS_SERVICE"; }
@@ -89,11 +85,24 @@ crds() {
   kubectl wait --for=condition=Established --timeout=60s -f "$CACHE/crds" >/dev/null
 }
 
+add() {
+  local name
+  (($#)) || usage
+  for name in "$@"; do
+    case $name in
+      cert-manager) add_cert_manager ;;
+      keda) add_keda ;;
+      metrics-server) add_metrics_server ;;
+      *) usage ;;
+    esac
+  done
+}
+
 command=${1:-}
 (($# == 0)) || shift
 case $command in
   up | down | status | crds) (($# == 0)) || usage && "$command" ;;
-  load) load "$@" ;;
+  load | add) "$command" "$@" ;;
   kubeconfig) echo "$KUBECONFIG_FILE" ;;
   bin) echo "$CACHE/bin" ;;
   *) usage ;;

@@ -47,16 +47,6 @@ make_network() {
   sysctl -qw net.bridge.bridge-nf-call-iptables=1
 }
 
-# render FILE: fills in the settings that it names as @NAME@.
-render() {
-  local text name
-  text=$(<"$HERE/$1")
-  for name in NODE_NAME NODE_ADDRESS POD_SUBNET SERVICE_SUBNET DNS_SERVICE CGROUP STATE PAUSE_VERSION; do
-    text=${text//@$name@/${!name}}
-  done
-  printf '%s\n' "$text"
-}
-
 write_configuration() {
   mkdir -p "$STATE"/config/cni
   render config/containerd.toml >"$STATE/config/containerd.toml"
@@ -97,7 +87,11 @@ run_api() {
     --kubelet-preferred-address-types InternalIP \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-key-file "$pki/service-accounts.pub" \
-    --service-account-signing-key-file "$pki/service-accounts.key"
+    --service-account-signing-key-file "$pki/service-accounts.key" \
+    --requestheader-client-ca-file "$pki/ca.crt" --requestheader-allowed-names front-proxy \
+    --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group \
+    --requestheader-extra-headers-prefix X-Remote-Extra- --enable-aggregator-routing \
+    --proxy-client-cert-file "$pki/front-proxy.crt" --proxy-client-key-file "$pki/front-proxy.key"
 }
 
 run_controllers() {
@@ -117,15 +111,18 @@ run_node() {
   run kube-proxy kube-proxy --config "$STATE/config/kube-proxy.yaml"
 }
 
+# Each of them ends at once if what it works with is not there yet.
 run_addons() {
+  wait_for 120 'the node has registered' cluster get node "$NODE_NAME"
   run kube-router kube-router --kubeconfig "$KUBECONFIG_FILE" --hostname-override "$NODE_NAME" \
     --run-firewall=true --run-router=false --run-service-proxy=false --enable-cni=false --health-port 0 \
     --service-cluster-ip-range "$SERVICE_SUBNET"
+  wait_for 120 'storage is configured' cluster --namespace local-path-storage get configmap local-path-config
   run local-path-provisioner local-path-provisioner start --kubeconfig "$KUBECONFIG_FILE" \
-    --config "$STATE/config/local-path.json" --helper-image "parley-e2e/busybox:$BUSYBOX_VERSION"
+    --config "$STATE/config/local-path.json"
 }
 
-api_is_ready() { kubectl --kubeconfig "$KUBECONFIG_FILE" get --raw /readyz; }
+cluster() { kubectl --kubeconfig "$KUBECONFIG_FILE" "$@"; }
 
 announce
 make_mounts
@@ -134,7 +131,7 @@ write_configuration
 run containerd containerd --config "$STATE/config/containerd.toml"
 run_store
 run_api
-wait_for 120 'the API answers' api_is_ready
+wait_for 120 'the API answers' cluster get --raw /readyz
 run_controllers
 run_node
 run_addons

@@ -7,31 +7,40 @@ mark() { echo "$2" >"$CACHE/$1.version"; }
 
 install_packages() {
   local missing=() package
-  for package in containerd runc containernetworking-plugins iptables ipset conntrack socat iproute2 ethtool kmod \
-    openssl busybox-static procps util-linux; do
+  for package in containerd runc containernetworking-plugins iptables ipset iproute2 kmod openssl \
+    busybox-static procps util-linux; do
     [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) == ii* ]] || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
   say "cluster: installing ${missing[*]}"
   apt-get update -qq
-  # The packages of daemons start them; this cluster starts its own containerd, and no other is wanted.
-  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+need_go() {
+  local version
+  version=$(go env GOVERSION 2>/dev/null) || die "needs Go $GO_VERSION or newer to build what $CACHE lacks"
+  printf 'go%s\n%s\n' "$GO_VERSION" "$version" | sort --check=quiet --version-sort ||
+    die "needs Go $GO_VERSION or newer, not $version"
 }
 
 go_build() { # OUTPUT LDFLAGS PACKAGE…, in a module of its own
   local output=$1 flags=$2
   shift 2
+  need_go
   CGO_ENABLED=0 GOFLAGS=-mod=mod nice go build -trimpath -buildvcs=false -ldflags "-s -w $flags" -o "$output" "$@"
 }
 
 go_install() { # NAME VERSION LDFLAGS PACKAGE@VERSION
   cached "bin/$1" "$2" && return
   say "cluster: building $1 $2"
+  need_go
   CGO_ENABLED=0 GOFLAGS='' GOBIN=$CACHE/bin nice go install -trimpath -buildvcs=false -ldflags "-s -w $3" "$4"
   mark "bin/$1" "$2"
 }
 
 module_folder() { # MODULE@VERSION: where its source lies
+  need_go
   go mod download "$1" >&2
   echo "$(go env GOMODCACHE)/$1"
 }
@@ -70,22 +79,21 @@ build_kubernetes() {
   mark bin/kubelet "$version"
 }
 
-build_coredns() {
-  local folder=$CACHE/build/coredns
-  cached bin/coredns "$COREDNS_VERSION" && return
-  say "cluster: building CoreDNS $COREDNS_VERSION"
-  mkdir -p "$folder"
-  cp "$HERE/programs/coredns/main.go" "$folder/"
-  printf 'module parley.test/coredns\ngo 1.26.0\nrequire github.com/coredns/coredns v%s\n' "$COREDNS_VERSION" \
-    >"$folder/go.mod"
-  (cd "$folder" && go_build "$CACHE/bin/coredns" '' .)
-  mark bin/coredns "$COREDNS_VERSION"
+# Programs of our own are known by their source.
+source_version() { # PROGRAM VERSION
+  echo "$2+$(sha256sum <"$HERE/programs/$1/main.go" | cut -c1-12)"
 }
 
-build_pause() {
-  cached bin/pause "$PAUSE_VERSION" && return
-  (cd "$HERE/programs/pause" && GO111MODULE=off go_build "$CACHE/bin/pause" '' .)
-  mark bin/pause "$PAUSE_VERSION"
+build_own() { # PROGRAM VERSION [REQUIREMENT]
+  local folder=$CACHE/build/$1 version
+  version=$(source_version "$1" "$2")
+  cached "bin/$1" "$version" && return
+  say "cluster: building $1 $2"
+  mkdir -p "$folder"
+  cp "$HERE/programs/$1/main.go" "$folder/"
+  printf 'module parley.test/%s\ngo %s\n%s\n' "$1" "$GO_VERSION" "${3:+require $3}" >"$folder/go.mod"
+  (cd "$folder" && go_build "$CACHE/bin/$1" '' .)
+  mark "bin/$1" "$version"
 }
 
 build_helm() {
@@ -98,31 +106,35 @@ build_helm() {
   go_install helm "$HELM_VERSION" "$flags" "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION"
 }
 
-# write_image NAME FOLDER ENTRYPOINT: an image of one layer, as `docker save` would write it, without a docker.
+# write_image NAME FOLDER ENTRYPOINT [USER]: an image of one layer, as `docker save` would write it, without a docker.
 write_image() {
-  local name=$1 root=$2 entrypoint=$3 work
+  local name=$1 root=$2 entrypoint=$3 user=${4:-0} work
   work=$(mktemp -d)
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$root" -cf "$work/layer.tar" .
-  printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":%s,"Env":["PATH=/bin"]},"rootfs":{"type":"layers",' \
-    "$(go env GOARCH)" "$entrypoint" >"$work/config.json"
-  printf '"diff_ids":["sha256:%s"]}}' "$(sha256sum <"$work/layer.tar" | cut -d' ' -f1)" >>"$work/config.json"
+  cat >"$work/config.json" <<JSON
+{ "architecture": "$(go env GOARCH)", "os": "linux",
+  "config": { "Entrypoint": $entrypoint, "User": "$user", "Env": ["PATH=/bin"] },
+  "rootfs": { "type": "layers", "diff_ids": ["sha256:$(sha256sum <"$work/layer.tar" | cut -d' ' -f1)"] } }
+JSON
   printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" >"$work/manifest.json"
   tar -C "$work" -cf "$CACHE/images/$(basename "${name%:*}").tar" manifest.json config.json layer.tar
   rm -rf "$work"
 }
 
-build_program_image() { # PROGRAM VERSION
-  local root
-  cached "images/$1.tar" "$2" && return
+build_program_image() { # PROGRAM VERSION [USER]
+  local root version
+  version=$(cat "$CACHE/bin/$1.version")
+  cached "images/$1.tar" "$version" && return
   root=$(mktemp -d)
   chmod 755 "$root"
   cp "$CACHE/bin/$1" "$root/$1"
-  write_image "parley-e2e/$1:$2" "$root" "[\"/$1\"]"
+  write_image "parley-e2e/$1:$2" "$root" "[\"/$1\"]" "${3:-0}"
   rm -rf "$root"
-  mark "images/$1.tar" "$2"
+  mark "images/$1.tar" "$version"
 }
 
-# The storage provisioner makes and removes folders with it; tests may use it for anything that a shell can do.
+# The storage provisioner makes and removes folders with it. Tests may use it too, but not its wget: linked statically
+# to this C library, it ends with a fault where it looks up a name.
 build_busybox_image() {
   local root applet
   cached images/busybox.tar "$BUSYBOX_VERSION" && return
@@ -142,8 +154,8 @@ build_all() {
   mkdir -p "$CACHE"/{bin,images,build}
   install_packages
   build_kubernetes
-  build_coredns
-  build_pause
+  build_own coredns "$COREDNS_VERSION" "github.com/coredns/coredns v$COREDNS_VERSION"
+  build_own pause "$PAUSE_VERSION"
   build_helm
   go_install kube-router "$KUBE_ROUTER_VERSION" '' \
     "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v$KUBE_ROUTER_VERSION"
@@ -156,13 +168,16 @@ build_all() {
 
 # The definitions come from the modules of the projects that own them.
 collect_crds() {
-  local version=$CERT_MANAGER_VERSION+$KEDA_VERSION+$PROMETHEUS_OPERATOR_VERSION folder=$CACHE/crds
+  local version=$CERT_MANAGER_VERSION+$KEDA_VERSION+$PROMETHEUS_OPERATOR_VERSION folder=$CACHE/crds source
   cached crds "$version" && return
   rm -rf "$folder"
   mkdir -p "$folder"
-  cp "$(module_folder "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION")"/deploy/crds/*.yaml "$folder/"
-  cp "$(module_folder "github.com/kedacore/keda/v2@v$KEDA_VERSION")"/config/crd/bases/*.yaml "$folder/"
-  cp "$(module_folder "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/*.yaml \
-    "$folder/"
+  source=$(module_folder "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION")
+  cp "$source"/deploy/crds/*.yaml "$folder/"
+  source=$(module_folder "github.com/kedacore/keda/v2@v$KEDA_VERSION")
+  kubectl kustomize "$source/config/crd" >"$folder/keda.yaml"
+  source=$(module_folder "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")
+  cp "$source"/example/prometheus-operator-crd/*.yaml "$folder/"
+  chmod -R u+w "$folder"
   mark crds "$version"
 }

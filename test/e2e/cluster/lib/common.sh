@@ -27,3 +27,14 @@ start_time() {
   set -- $line
   echo "${20}"
 }
+
+# render FILE: fills in the settings that it names as @NAME@.
+render() {
+  local text name
+  text=$(<"$HERE/$1")
+  for name in NODE_NAME HOST_ADDRESS NODE_ADDRESS POD_SUBNET SERVICE_SUBNET DNS_SERVICE CGROUP STATE PAUSE_VERSION \
+    COREDNS_VERSION BUSYBOX_VERSION CERT_MANAGER_VERSION; do
+    text=${text//@$name@/${!name}}
+  done
+  printf '%s\n' "$text"
+}

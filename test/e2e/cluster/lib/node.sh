@@ -67,8 +67,11 @@ remove_cgroups() {
 
 start_node() {
   local pid
-  ! ip link show "$NODE_NAME" >/dev/null 2>&1 || die "there is an interface $NODE_NAME: another cluster runs here"
+  # That of a node that was killed goes a moment after it.
+  wait_for 10 'no other node is there' no_link || die "there is an interface $NODE_NAME: another cluster runs here"
   mkdir -p "${PRIVATE_FOLDERS[@]}"
+  # What a node that was killed has left, the kubelet would take for running containers.
+  remove_cgroups
   make_cgroups
   rm -f "$STATE/node.pid" "$STATE"/run/*
   # An environment of its own: what the caller has set, say a proxy, is not for the cluster.
@@ -91,7 +94,8 @@ stop_node() {
   wait_for 60 'every process of the node has ended' node_is_gone "$pid" || die "process $pid does not end"
 }
 
-node_is_gone() { ! start_time "$1" && ! ip link show "$NODE_NAME"; }
+no_link() { ! ip link show "$NODE_NAME"; }
+node_is_gone() { ! start_time "$1" && no_link; }
 
 load_archives() {
   local archive
@@ -102,7 +106,7 @@ load_archives() {
 
 # Says which components run, and for how long.
 components() {
-  local file name pid
+  local file name
   for file in "$STATE"/run/*.pid; do
     name=$(basename "$file" .pid)
     printf '%-26s ' "$name"

@@ -30,10 +30,12 @@ contexts:
 YAML
 }
 
-make_pki() {
+make_pki() (
   local pki=$STATE/pki name
   [[ ! -e $KUBECONFIG_FILE ]] || return 0
   mkdir -p "$pki"
+  # Whoever reads these is the cluster's administrator.
+  umask 077
   {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=$NODE_NAME-ca \
       -keyout "$pki/ca.key" -out "$pki/ca.crt"
@@ -41,6 +43,7 @@ make_pki() {
     openssl rsa -in "$pki/service-accounts.key" -pubout -out "$pki/service-accounts.pub"
     certificate apiserver /CN=kube-apiserver "$(api_names)"
     certificate kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client
+    certificate front-proxy /CN=front-proxy
     certificate kubelet "/O=system:nodes/CN=system:node:$NODE_NAME"
     certificate admin /O=system:masters/CN=admin
     for name in kube-controller-manager kube-scheduler kube-proxy; do
@@ -51,7 +54,7 @@ make_pki() {
     kubeconfig "$name" "$pki/$name.kubeconfig"
   done
   kubeconfig admin "$KUBECONFIG_FILE"
-}
+)
 
 api_names() {
   local service=kubernetes.default.svc

@@ -13,12 +13,13 @@ import (
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {
-	// The order is the order of handling, as in CoreDNS's own list.
+	// The order of handling; unlike in CoreDNS's own list, a template has the last word, not the first.
 	dnsserver.Directives = []string{
-		"ready", "health", "errors", "log", "loadbalance", "cache", "hosts", "kubernetes",
+		"ready", "health", "errors", "log", "loadbalance", "cache", "hosts", "kubernetes", "template",
 	}
 	coremain.Run()
 }
