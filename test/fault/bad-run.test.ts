@@ -8,8 +8,9 @@ import { RoundGeneratedSchema, RoundScoredSchema, RunState, WeightedUpdateSchema
 import { isParleyError } from '@parley/runtime';
 import { run } from '../support/launch.js';
 import { readAll, readRejections, readVersions } from '../support/outcome.js';
-import { startProcessMesh, withLogs } from '../support/process-mesh.js';
+import { startProcessMesh } from '../support/process-mesh.js';
 import type { ProcessMesh } from '../support/process-mesh.js';
+import { withLogs } from '../support/running-mesh.js';
 import { createRun, untilEnded } from '../support/run.js';
 import { makeSmallModels, smallQuestions } from '../support/small-models.js';
 import { until } from '../support/until.js';

@@ -1,19 +1,18 @@
-import { deepEqual, equal, notEqual, ok } from 'node:assert/strict';
+import { deepEqual, ok } from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { RunState } from '@parley/contracts';
 import { createRandom } from '@parley/pst';
 import { sleep } from '@parley/runtime';
-import { startProcessMesh, withLogs } from '../support/process-mesh.js';
+import { startProcessMesh } from '../support/process-mesh.js';
 import type { ProcessMesh } from '../support/process-mesh.js';
-import { audit, readOutcome } from '../support/outcome.js';
+import { audit, requireComplete } from '../support/outcome.js';
 import type { RunOutcome } from '../support/outcome.js';
-import { startRun, untilEnded } from '../support/run.js';
+import { driveRun, startRun, untilEnded } from '../support/run.js';
 import { watchSubjects } from '../support/sightings.js';
 import type { Sightings } from '../support/sightings.js';
-import { ARCHITECTURES, makeSmallModels } from '../support/small-models.js';
+import { makeSmallModels } from '../support/small-models.js';
 import type { SmallModel } from '../support/small-models.js';
 import { until } from '../support/until.js';
 
@@ -79,7 +78,7 @@ describe(
       folder = await mkdtemp(join(tmpdir(), 'parley-models-'));
       models = await makeSmallModels(folder);
       reference = await disturbed(models, begin);
-      requireWorthwhile(reference);
+      requireComplete(reference, RUN, ROUNDS);
     });
     after(() => rm(folder, { recursive: true, force: true }));
 
@@ -160,39 +159,7 @@ async function disturbed(
   drive: (mesh: ProcessMesh) => Promise<void>,
 ): Promise<RunOutcome> {
   await using mesh = await startProcessMesh({ peers: models });
-  return await withLogs(mesh, async () => {
-    await drive(mesh);
-    const run = await untilEnded(mesh, RUN, 120_000);
-    equal(RunState[run.state], 'COMPLETED', run.stateReason);
-    await mesh.untilUp();
-    const { progress } = run;
-    equal(progress?.updatesPublished, progress?.updatesApplied);
-    return readOutcome(mesh, RUN);
-  });
-}
-
-/** The reference has every round and update once, contiguous versions, and weights that changed with each. */
-function requireWorthwhile({ results, peers }: RunOutcome): void {
-  const rounds = Array.from({ length: ROUNDS }, (_, round) => round);
-  const wanted = rounds.flatMap((round) => [
-    `parley.rounds.generated.${RUN}.${round}`,
-    `parley.rounds.scored.${RUN}.${round}`,
-    ...ARCHITECTURES.map((peer) => `parley.updates.${peer}.${RUN}.${round}`),
-  ]);
-  deepEqual(Object.keys(results).sort(), wanted.sort());
-  ok(Object.values(results).every((copies) => copies.length === 1));
-  for (const [name, { versions, version, updatesApplied, weightsSha256 }] of Object.entries(peers)) {
-    deepEqual(
-      versions.map((made) => [made.version, made.updateId]),
-      rounds.map((round) => [round + 1, `${RUN}/${round}/${name}`]),
-    );
-    deepEqual([version, updatesApplied, weightsSha256], [ROUNDS, ROUNDS, versions.at(-1)?.weightsSha256]);
-    ok(
-      versions.every(({ steps }) => steps > 0),
-      'every update trains',
-    );
-    notEqual(versions[0]?.weightsSha256, versions[1]?.weightsSha256);
-  }
+  return await driveRun(mesh, RUN, () => drive(mesh));
 }
 
 function total(kills: Record<string, number>): number {

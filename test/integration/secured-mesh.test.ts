@@ -68,7 +68,7 @@ describe('a mesh with certificates, permissions, tokens, traces and metrics', ()
     );
     const { PARLEY_TLS_CA_FILE } = viewer;
     const nobody = await mesh.parley(
-      { PARLEY_TLS_CA_FILE: PARLEY_TLS_CA_FILE! },
+      { PARLEY_TLS_CA_FILE: PARLEY_TLS_CA_FILE },
       'runs',
       '--coordinator',
       mesh.coordinator,

@@ -1,3 +1,4 @@
+import { deepEqual, notEqual, ok } from 'node:assert/strict';
 import { toJsonString } from '@bufbuild/protobuf';
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { STREAMS, filters, readFrom } from '@parley/bus';
@@ -10,7 +11,7 @@ import {
 } from '@parley/contracts';
 import type { UpdateRejected, VersionCommitted } from '@parley/contracts';
 import { retry, sha256 } from '@parley/runtime';
-import type { ProcessMesh } from './process-mesh.js';
+import type { RunningMesh } from './running-mesh.js';
 
 /** What a run left behind, without the times: the same for two runs that did the same. */
 export interface RunOutcome {
@@ -34,7 +35,7 @@ export interface PeerOutcome {
 const RECONNECTION = { attempts: 8, baseMs: 500, maxMs: 2000 };
 
 /** Reads all of a run from the streams and the peers. */
-export async function readOutcome(mesh: ProcessMesh, runId: string): Promise<RunOutcome> {
+export async function readOutcome(mesh: RunningMesh, runId: string): Promise<RunOutcome> {
   const results = {
     ...(await digests(mesh, STREAMS.rounds, RoundGeneratedSchema, filters.generated(runId))),
     ...(await digests(mesh, STREAMS.rounds, RoundScoredSchema, filters.scored(runId))),
@@ -63,13 +64,13 @@ export async function readOutcome(mesh: ProcessMesh, runId: string): Promise<Run
 }
 
 /** All versions that a peer published, in stream order. */
-export async function readVersions(mesh: ProcessMesh, peer: string): Promise<VersionCommitted[]> {
+export async function readVersions(mesh: RunningMesh, peer: string): Promise<VersionCommitted[]> {
   const found = await readAll(mesh, STREAMS.versions, VersionCommittedSchema, filters.versions(peer));
   return found.map(({ message }) => message);
 }
 
 /** The updates of a run that were refused for good. */
-export async function readRejections(mesh: ProcessMesh, runId: string): Promise<UpdateRejected[]> {
+export async function readRejections(mesh: RunningMesh, runId: string): Promise<UpdateRejected[]> {
   const filter = filters.events(runId, 'rejected');
   const found = await readAll(mesh, STREAMS.events, UpdateRejectedSchema, filter);
   return found.map(({ message }) => message);
@@ -77,7 +78,7 @@ export async function readRejections(mesh: ProcessMesh, runId: string): Promise<
 
 /** All messages of a stream that match, in stream order. */
 export async function readAll<S extends DescMessage>(
-  mesh: Pick<ProcessMesh, 'bus' | 'blobs'>,
+  mesh: Pick<RunningMesh, 'bus' | 'blobs'>,
   stream: string,
   schema: S,
   filter: string,
@@ -96,7 +97,7 @@ export async function readAll<S extends DescMessage>(
 
 /** Digests by subject. */
 async function digests(
-  mesh: ProcessMesh,
+  mesh: RunningMesh,
   stream: string,
   schema: DescMessage,
   filter: string,
@@ -115,6 +116,30 @@ function withoutTimes(json: string): string {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
   });
+}
+
+/** Requires every round and update once, contiguous versions, and weights that changed with each. */
+export function requireComplete({ results, peers }: RunOutcome, runId: string, count: number): void {
+  const rounds = Array.from({ length: count }, (_, round) => round);
+  const wanted = rounds.flatMap((round) => [
+    `parley.rounds.generated.${runId}.${round}`,
+    `parley.rounds.scored.${runId}.${round}`,
+    ...Object.keys(peers).map((peer) => `parley.updates.${peer}.${runId}.${round}`),
+  ]);
+  deepEqual(Object.keys(results).sort(), wanted.sort());
+  ok(Object.values(results).every((copies) => copies.length === 1));
+  for (const [name, { versions, version, updatesApplied, weightsSha256 }] of Object.entries(peers)) {
+    deepEqual(
+      versions.map((made) => [made.version, made.updateId]),
+      rounds.map((round) => [round + 1, `${runId}/${round}/${name}`]),
+    );
+    deepEqual([version, updatesApplied, weightsSha256], [count, count, versions.at(-1)?.weightsSha256]);
+    ok(
+      versions.every(({ steps }) => steps > 0),
+      'every update trains',
+    );
+    notEqual(versions[0]?.weightsSha256, versions[1]?.weightsSha256);
+  }
 }
 
 /** How two runs that should be equal differ, in counts. */

@@ -2,13 +2,12 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectBus, ensureTopology, natsBlobs } from '@parley/bus';
-import type { BlobStore, Bus } from '@parley/bus';
 import { startNatsServer } from '@parley/bus/testing';
 import { startLocalMesh } from '@parley/cli';
 import type { LocalMesh, LocalPeer } from '@parley/cli';
 import { CoordinatorService, PeerService } from '@parley/contracts';
-import { createClient, isParleyError } from '@parley/runtime';
-import type { Client } from '@parley/runtime';
+import { createClient } from '@parley/runtime';
+import type { RunningMesh } from './running-mesh.js';
 import { until } from './until.js';
 
 /** How a mesh for tests is set up. */
@@ -21,24 +20,12 @@ export interface ProcessMeshOptions {
 }
 
 /** nats-server, coordinator, pmi and peers, each a process of its own, as `parley up` runs them. */
-export interface ProcessMesh extends AsyncDisposable {
+export interface ProcessMesh extends RunningMesh {
   /** Everything it keeps on disk. Gone after disposal. */
   readonly folder: string;
   readonly local: LocalMesh;
-  /** Every service by name: `nats`, `coordinator`, `pmi`, and the peers. */
-  readonly services: readonly string[];
-  /** Names of the peers in their order of answering. */
-  readonly peers: readonly string[];
-  readonly bus: Bus;
-  readonly blobs: BlobStore;
-  readonly coordinator: Client<typeof CoordinatorService>;
-  peer(name: string): Client<typeof PeerService>;
   /** SIGKILL; the supervisor starts it again on the same port and state. @returns false if it was not running */
   kill(service: string): boolean;
-  /** Resolves once everything serves. */
-  untilUp(): Promise<void>;
-  /** The last lines of every log. */
-  logs(): Promise<string>;
 }
 
 const CALL_DEADLINE_MS = 10_000;
@@ -111,21 +98,6 @@ export async function startProcessMesh(options: ProcessMeshOptions): Promise<Pro
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** Runs a part of a test; if it fails, the error ends with the logs of the mesh. */
-export async function withLogs<T>(mesh: ProcessMesh, part: () => Promise<T>): Promise<T> {
-  try {
-    return await part();
-  } catch (error) {
-    if (error instanceof Error) error.message += `\n\n${await mesh.logs()}`;
-    throw error;
-  }
-}
-
-/** Whether a call failed because the service was away for a moment. */
-export function isAway(error: unknown): boolean {
-  return isParleyError(error, 'SERVICE_UNAVAILABLE', 'DEADLINE_EXCEEDED', 'BUS_UNAVAILABLE', 'SHUTTING_DOWN');
 }
 
 /** The services leave streams and buckets that exist as they are: a lease that expires soon is set up beforehand. */

@@ -1,11 +1,14 @@
+import { equal } from 'node:assert/strict';
 import { fromJson } from '@bufbuild/protobuf';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { RecipeSchema, RunState } from '@parley/contracts';
 import type { Run } from '@parley/contracts';
 import { resolveRecipe } from '@parley/pst';
 import type { Recipe, RecipeOverride } from '@parley/pst';
-import { isAway } from './process-mesh.js';
-import type { ProcessMesh } from './process-mesh.js';
+import { readOutcome } from './outcome.js';
+import type { RunOutcome } from './outcome.js';
+import { isAway, withLogs } from './running-mesh.js';
+import type { RunningMesh } from './running-mesh.js';
 import { smallQuestions } from './small-models.js';
 import { until } from './until.js';
 
@@ -52,7 +55,7 @@ export function smallRecipe(promptsPerRound = PROMPTS_PER_ROUND, override: Recip
 }
 
 /** Creates a run and gives it all its questions. */
-export async function startRun(mesh: ProcessMesh, test: TestRun): Promise<void> {
+export async function startRun(mesh: RunningMesh, test: TestRun): Promise<void> {
   const { runId, rounds, promptsPerRound = PROMPTS_PER_ROUND, seed = SEED } = test;
   await createRun(mesh, test);
   const prompts = smallQuestions(rounds * promptsPerRound, seed);
@@ -60,7 +63,7 @@ export async function startRun(mesh: ProcessMesh, test: TestRun): Promise<void> 
 }
 
 /** Creates a run that waits for its questions. */
-export async function createRun(mesh: ProcessMesh, test: TestRun): Promise<void> {
+export async function createRun(mesh: RunningMesh, test: TestRun): Promise<void> {
   const { runId, promptsPerRound, seed = SEED, peers = [...mesh.peers], unchecked = {} } = test;
   const checked: Record<string, unknown> = { ...smallRecipe(promptsPerRound, test.recipe) };
   for (const [field, value] of Object.entries(unchecked)) {
@@ -71,7 +74,7 @@ export async function createRun(mesh: ProcessMesh, test: TestRun): Promise<void>
 }
 
 /** The run once it has ended. Waits through any service being away. */
-export async function untilEnded(mesh: ProcessMesh, runId: string, deadlineMs: number): Promise<Run> {
+export async function untilEnded(mesh: RunningMesh, runId: string, deadlineMs: number): Promise<Run> {
   let last: Run | undefined;
   await until(
     `the end of run ${runId}`,
@@ -94,6 +97,24 @@ export async function untilEnded(mesh: ProcessMesh, runId: string, deadlineMs: n
   });
   if (last === undefined) throw new Error(`run ${runId} was never seen`);
   return last;
+}
+
+/** Takes a mesh through a run, which `drive` begins and disturbs, and reads what became of it. */
+export async function driveRun(
+  mesh: RunningMesh,
+  runId: string,
+  drive: () => Promise<void>,
+  deadlineMs = 120_000,
+): Promise<RunOutcome> {
+  return await withLogs(mesh, async () => {
+    await drive();
+    const run = await untilEnded(mesh, runId, deadlineMs);
+    equal(RunState[run.state], 'COMPLETED', run.stateReason);
+    await mesh.untilUp();
+    const { progress } = run;
+    equal(progress?.updatesPublished, progress?.updatesApplied);
+    return readOutcome(mesh, runId);
+  });
 }
 
 function hasEnded(state: RunState): boolean {

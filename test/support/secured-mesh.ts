@@ -139,7 +139,7 @@ async function start(
     ).catch(() => [false]);
     return states.every(Boolean);
   });
-  const topology = await envOf({ role: 'topology' });
+  const topology = { ...(await envOf({ role: 'topology' })), PARLEY_NATS_TOPOLOGY: 'wait' };
   const made = await parley(topology, 'topology', ...peers.flatMap((peer) => ['--peer', peer]));
   if (made.code !== 0) throw new Error(`parley topology: ${made.stderr}`);
   await until('the services are ready', async () => {

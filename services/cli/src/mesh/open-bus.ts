@@ -22,5 +22,7 @@ export async function openBus({ state, env, identity }: OpenBusOptions): Promise
   const local = (await readMeshFile(stateFolder(state)))?.nats;
   if (!env['PARLEY_NATS_URL'] && local === undefined) return undefined;
   const config = readConfig(env['PARLEY_NATS_URL'] ? env : { PARLEY_NATS_URL: local }, BUS_FIELDS);
-  return connectBus(busOptions(config, identity, { log: createSilentLog() }));
+  // Making streams is what `parley topology` is for, whatever PARLEY_NATS_TOPOLOGY says to services.
+  const makesTopology = identity.role === 'topology';
+  return connectBus({ ...busOptions(config, identity, { log: createSilentLog() }), makesTopology });
 }
