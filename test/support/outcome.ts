@@ -34,8 +34,13 @@ export interface PeerOutcome {
 /** Longer than the pause between two attempts of a client to connect. */
 const RECONNECTION = { attempts: 8, baseMs: 500, maxMs: 2000 };
 
+/** What an outcome is read from. */
+export type Readable = Pick<RunningMesh, 'bus' | 'blobs' | 'peers'> & {
+  peer(name: string): Pick<ReturnType<RunningMesh['peer']>, 'describe'>;
+};
+
 /** Reads all of a run from the streams and the peers. */
-export async function readOutcome(mesh: RunningMesh, runId: string): Promise<RunOutcome> {
+export async function readOutcome(mesh: Readable, runId: string): Promise<RunOutcome> {
   const results = {
     ...(await digests(mesh, STREAMS.rounds, RoundGeneratedSchema, filters.generated(runId))),
     ...(await digests(mesh, STREAMS.rounds, RoundScoredSchema, filters.scored(runId))),
@@ -64,7 +69,7 @@ export async function readOutcome(mesh: RunningMesh, runId: string): Promise<Run
 }
 
 /** All versions that a peer published, in stream order. */
-export async function readVersions(mesh: RunningMesh, peer: string): Promise<VersionCommitted[]> {
+export async function readVersions(mesh: Readable, peer: string): Promise<VersionCommitted[]> {
   const found = await readAll(mesh, STREAMS.versions, VersionCommittedSchema, filters.versions(peer));
   return found.map(({ message }) => message);
 }
@@ -78,7 +83,7 @@ export async function readRejections(mesh: RunningMesh, runId: string): Promise<
 
 /** All messages of a stream that match, in stream order. */
 export async function readAll<S extends DescMessage>(
-  mesh: Pick<RunningMesh, 'bus' | 'blobs'>,
+  mesh: Pick<Readable, 'bus' | 'blobs'>,
   stream: string,
   schema: S,
   filter: string,
@@ -97,7 +102,7 @@ export async function readAll<S extends DescMessage>(
 
 /** Digests by subject. */
 async function digests(
-  mesh: RunningMesh,
+  mesh: Readable,
   stream: string,
   schema: DescMessage,
   filter: string,
@@ -118,7 +123,10 @@ function withoutTimes(json: string): string {
   });
 }
 
-/** Requires every round and update once, contiguous versions, and weights that changed with each. */
+/**
+ * Requires every round and update of a run once, and of every peer contiguous versions from the first, of which those of the run
+ * changed its weights.
+ */
 export function requireComplete({ results, peers }: RunOutcome, runId: string, count: number): void {
   const rounds = Array.from({ length: count }, (_, round) => round);
   const wanted = rounds.flatMap((round) => [
@@ -128,17 +136,27 @@ export function requireComplete({ results, peers }: RunOutcome, runId: string, c
   ]);
   deepEqual(Object.keys(results).sort(), wanted.sort());
   ok(Object.values(results).every((copies) => copies.length === 1));
-  for (const [name, { versions, version, updatesApplied, weightsSha256 }] of Object.entries(peers)) {
+  for (const [name, { versions, ...serves }] of Object.entries(peers)) {
+    const numbers = versions.map(({ version }) => version);
     deepEqual(
-      versions.map((made) => [made.version, made.updateId]),
-      rounds.map((round) => [round + 1, `${runId}/${round}/${name}`]),
+      numbers,
+      Array.from(numbers, (_, index) => index + 1),
     );
-    deepEqual([version, updatesApplied, weightsSha256], [count, count, versions.at(-1)?.weightsSha256]);
+    const made = versions.filter(({ updateId }) => updateId.startsWith(`${runId}/`));
+    deepEqual(
+      made.map(({ updateId }) => updateId),
+      rounds.map((round) => `${runId}/${round}/${name}`),
+    );
+    deepEqual(serves, {
+      version: versions.length,
+      updatesApplied: versions.length,
+      weightsSha256: versions.at(-1)?.weightsSha256,
+    });
     ok(
-      versions.every(({ steps }) => steps > 0),
+      made.every(({ steps }) => steps > 0),
       'every update trains',
     );
-    notEqual(versions[0]?.weightsSha256, versions[1]?.weightsSha256);
+    notEqual(made[0]?.weightsSha256, made[1]?.weightsSha256);
   }
 }
 
