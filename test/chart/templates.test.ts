@@ -144,6 +144,8 @@ describe('templates: certificates', { skip }, () => {
         spec.dnsNames.map((name: string) => `DNS:${name}`),
         generated.subjectAltName?.split(', '),
       );
+      // nats-server maps no certificate without a subject.
+      assert.equal(`CN=${spec.commonName}`, generated.subject);
     }
     assert.equal(
       asked.manifests.filter(({ kind, metadata }) => kind === 'Secret' && metadata.name.endsWith('-tls'))

@@ -25,6 +25,8 @@ async function checkContract(store: BlobStore): Promise<void> {
   });
   assert.deepEqual(new Uint8Array(await store.get(ref.uri, ref.digest)), content);
   assert.deepEqual(await store.put('ant/v1.safetensors', content), ref);
+  await assert.rejects(store.get(ref.uri, ref.digest, content.length - 1), { reason: 'MESSAGE_TOO_LARGE' });
+  assert.equal((await store.get(ref.uri, ref.digest, content.length)).length, content.length);
   const wrong = sha256('other');
   await assert.rejects(store.get(ref.uri, wrong), {
     reason: 'DIGEST_MISMATCH',

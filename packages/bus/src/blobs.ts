@@ -27,9 +27,10 @@ export interface BlobRef {
 /** Reads blobs by reference. */
 export interface BlobReader {
   /**
-   * @throws ParleyError BLOB_MISSING naming the URI, DIGEST_MISMATCH naming both digests, BUS_UNAVAILABLE
+   * @param maxBytes - most that is read, whatever the store says of its size; without limit unless given
+   * @throws ParleyError BLOB_MISSING naming the URI, DIGEST_MISMATCH naming both digests, MESSAGE_TOO_LARGE, BUS_UNAVAILABLE
    */
-  get(uri: string, digest: string): Promise<Uint8Array>;
+  get(uri: string, digest: string, maxBytes?: number): Promise<Uint8Array>;
 }
 
 /** Content that is written once and read by URI and digest. */
@@ -89,9 +90,12 @@ export function natsBlobs(bus: Bus, options: NatsBlobsOptions = {}): BlobStore {
       });
       return ref;
     },
-    async get(uri, digest) {
+    async get(uri, digest, maxBytes = Infinity) {
       const { store: from, key } = placeOf(uri);
-      const bytes = await attempt(`reading blob ${uri}`, from, (store) => store.getBlob(key));
+      const bytes = await attempt(`reading blob ${uri}`, from, async (store) => {
+        const found = await store.get(key);
+        return found && (await collect(found.data, uri, maxBytes));
+      });
       if (bytes === null) throw missing(uri);
       verifyDigest(bytes, digest, uri);
       return bytes;
@@ -124,7 +128,7 @@ export function fileBlobs(folder: string): BlobStore {
       await writeFileAtomic(path, content);
       return ref;
     },
-    async get(uri, digest) {
+    async get(uri, digest, maxBytes = Infinity) {
       const path = fileURLToPath(uri);
       const inside = relative(root, path);
       if (inside.startsWith('..') || isAbsolute(inside)) {
@@ -132,9 +136,12 @@ export function fileBlobs(folder: string): BlobStore {
           details: { uri },
         });
       }
-      const bytes = await readFile(path).catch((error: unknown) => {
+      const absent = (error: unknown) => {
         throw systemCode(error) === 'ENOENT' ? missing(uri) : error;
-      });
+      };
+      const { size } = await stat(path).catch(absent);
+      if (size > maxBytes) throw tooLarge(uri, maxBytes);
+      const bytes = await readFile(path).catch(absent);
       verifyDigest(bytes, digest, uri);
       return bytes;
     },
@@ -148,15 +155,38 @@ export function anyBlobs(first: BlobStore, ...others: BlobStore[]): BlobStore {
     uriPrefix: first.uriPrefix,
     reads: (uri) => stores.some((store) => store.reads(uri)),
     put: (key, content) => first.put(key, content),
-    async get(uri, digest) {
+    async get(uri, digest, maxBytes) {
       const store = stores.find((candidate) => candidate.reads(uri));
-      if (store) return store.get(uri, digest);
+      if (store) return store.get(uri, digest, maxBytes);
       const known = stores.map(({ uriPrefix }) => uriPrefix).join(', ');
       throw new ParleyError('BLOB_MISSING', `No blob store here reads ${uri}; they read ${known}`, {
         details: { uri },
       });
     },
   };
+}
+
+/** What the store says of the size was said by whoever wrote it: what comes is counted. */
+async function collect(data: ReadableStream<Uint8Array>, uri: string, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of data) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw tooLarge(uri, maxBytes);
+    chunks.push(chunk);
+  }
+  const all = Buffer.concat(chunks);
+  return new Uint8Array(all.buffer, all.byteOffset, all.length);
+}
+
+function tooLarge(uri: string, maxBytes: number): ParleyError {
+  return new ParleyError(
+    'MESSAGE_TOO_LARGE',
+    `${uri} has more than the ${maxBytes} bytes that are read of it`,
+    {
+      details: { uri, maxBytes: String(maxBytes) },
+    },
+  );
 }
 
 function missing(uri: string): ParleyError {

@@ -12,6 +12,7 @@ const COMMON = {
   identity: { role: 'peer', name: 'ant' },
   connectTimeoutMs: 10_000,
   makesTopology: true,
+  awaitsAccess: false,
 };
 
 function optionsOf(env: Env) {
@@ -48,6 +49,7 @@ test('each kind of login is read, secrets from files, and TLS', async () => {
       servers: ['nats://a:1', 'nats://b:2'],
       connectTimeoutMs: 300_000,
       makesTopology: false,
+      awaitsAccess: true,
       auth: { kind: 'creds', credsFile: secret },
       tls: { caFile: secret, certFile: secret, keyFile: secret },
     });

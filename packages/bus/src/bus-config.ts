@@ -34,7 +34,8 @@ export const BUS_FIELDS = {
     field.path('PARLEY_NATS_KEY_FILE', { description: 'private key (PEM) of that certificate' }),
   ),
   natsConnectTimeoutMs: field.durationMs('PARLEY_NATS_CONNECT_TIMEOUT', {
-    description: 'longest wait at the start for nats-server, and for streams that others make',
+    description:
+      'longest wait at the start for nats-server, and for the access and the streams that others make',
     fallback: 10_000,
     min: 100,
   }),
@@ -68,6 +69,7 @@ export function busOptions(
     log,
     connectTimeoutMs: config.natsConnectTimeoutMs,
     makesTopology: config.natsTopology === 'create',
+    awaitsAccess: config.natsTopology === 'wait',
     ...(registry && { registry }),
     ...(auth && { auth }),
     ...(tls && { tls }),

@@ -109,6 +109,9 @@ export async function decodeMessage<S extends DescMessage>(
   };
 }
 
+/** A round of many long answers is far below; who writes more wants a reader's memory. */
+const MAX_PAYLOAD_BYTES = 256 * 1024 * 1024;
+
 async function payload(
   raw: RawMessage,
   all: Record<string, string>,
@@ -120,7 +123,7 @@ async function payload(
   if (digest === undefined) {
     throw new ParleyError('MESSAGE_INVALID', `The ${where} refers to ${uri} without ${HEADER.dataSha256}`);
   }
-  const bytes = await blobs.get(uri, digest);
+  const bytes = await blobs.get(uri, digest, MAX_PAYLOAD_BYTES);
   verifyDigest(bytes, digest, `payload of the ${where} at ${uri}`);
   return bytes;
 }

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
+import { sleep } from '@parley/runtime';
 import { connectBus } from './connect.js';
 import { isOlder } from './nats-version.js';
 import { setup, until } from './test-support.js';
@@ -129,4 +130,26 @@ test('closing is idempotent, and bounded while the server is gone', async () => 
   const started = Date.now();
   await Promise.all([s.bus.close(200), s.bus.close(200)]);
   assert.ok(Date.now() - started < 1500);
+});
+
+test('a login that is about to be allowed is tried again until it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'parley-users-'));
+  const users = join(folder, 'users.conf');
+  const allow = (name: string) =>
+    writeFile(users, `authorization { users: [ { user: ${name}, password: hill } ] }`);
+  await allow('ant');
+  await using server = await startNatsServer({ config: `include "../${basename(folder)}/users.conf"` });
+  const connecting = connectBus({
+    name: 'test',
+    servers: server.url,
+    auth: { kind: 'user', user: 'bee', password: 'hill' },
+    awaitsAccess: true,
+    connectTimeoutMs: 20_000,
+  });
+  await sleep(300);
+  await allow('bee');
+  await server.restart();
+  const bus = await connecting;
+  await bus.close();
+  await rm(folder, { recursive: true });
 });

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { connect, credsAuthenticator, errors } from '@nats-io/transport-node';
 import type { ConnectionOptions, NatsConnection, TlsOptions } from '@nats-io/transport-node';
@@ -30,6 +31,8 @@ export interface BusOptions {
   tls?: TlsOptions;
   /** Whether missing streams, consumers and buckets may be made; `true` unless given. */
   makesTopology?: boolean;
+  /** Whether a refused login is tried again until `connectTimeoutMs`: somebody is about to let this client in. */
+  awaitsAccess?: boolean;
   /** Where the bus is measured. */
   registry?: Registry;
   /** Milliseconds to find a server before NATS_UNREACHABLE; 10 000 unless given. */
@@ -122,14 +125,25 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
 }
 
 async function connectFirst(options: BusOptions, url: string): Promise<NatsConnection> {
-  const { connectTimeoutMs = 10_000 } = options;
+  const { connectTimeoutMs = 10_000, awaitsAccess = false, log = createSilentLog() } = options;
   const natsOptions = await connectionOptions(options, connectTimeoutMs);
   const started = Date.now();
+  let refused = false;
+  const shouldRetry = (error: unknown) => {
+    if (isDenied(error) && awaitsAccess && !refused) {
+      refused = true;
+      log.warn(
+        { url, waitMs: connectTimeoutMs },
+        'nats-server refuses the login; trying again until it lets in',
+      );
+    }
+    return (awaitsAccess || !isDenied(error)) && Date.now() - started < connectTimeoutMs;
+  };
   const retryOptions = {
     attempts: Infinity,
     baseMs: 50,
-    maxMs: 500,
-    shouldRetry: (error: unknown) => !isDenied(error) && Date.now() - started < connectTimeoutMs,
+    maxMs: awaitsAccess ? 2000 : 500,
+    shouldRetry,
   };
   try {
     return await withDeadline(
@@ -139,7 +153,10 @@ async function connectFirst(options: BusOptions, url: string): Promise<NatsConne
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     if (isDenied(error)) {
-      const message = `nats-server at ${url} refused the login: ${text}; check user, password, token, credentials file or certificate`;
+      const remedy = (await hasNoSubject(options.tls))
+        ? 'the certificate has no subject, and nats-server knows nobody by such a one, whatever DNS names are in it'
+        : 'check user, password, token, credentials file or certificate';
+      const message = `nats-server at ${url} refused the login: ${text}; ${remedy}`;
       throw new ParleyError('NATS_DENIED', message, { details: { url }, cause: error });
     }
     const message = `No nats-server answers at ${url} within ${connectTimeoutMs} ms: ${text}; start one there, or give its address`;
@@ -173,6 +190,11 @@ async function authOptions(auth: BusAuth): Promise<ConnectionOptions> {
     const message = `Cannot read the NATS credentials file ${auth.credsFile}: ${(error as Error).message}`;
     throw new ParleyError('CONFIG_INVALID', message, { details: { path: auth.credsFile }, cause: error });
   }
+}
+
+async function hasNoSubject(tls: TlsOptions | undefined): Promise<boolean> {
+  if (tls?.certFile === undefined) return false;
+  return !new X509Certificate(await readFile(tls.certFile)).subject;
 }
 
 function isDenied(error: unknown): boolean {

@@ -17,7 +17,7 @@ export type { Lease, LeaseOptions } from './lease.js';
 export { MIN_NATS_VERSION, isOlder } from './nats-version.js';
 export { createPublisher } from './publish.js';
 export type { PublishOptions, Published, Publisher, PublisherOptions } from './publish.js';
-export { countMessages, readFrom, readLast, readLastPermitted } from './read.js';
+export { countMessages, lastSequence, readFrom, readLast, readLastPermitted } from './read.js';
 export type { ReadOptions } from './read.js';
 export {
   BLOB_STORE,

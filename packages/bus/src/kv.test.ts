@@ -80,6 +80,17 @@ test('a value that is not of the type is refused by key and bucket', async () =>
     reason: 'MESSAGE_INVALID',
     message: /value of bad in parley-runs is not a/,
   });
+  await assert.rejects(table.list(), { reason: 'MESSAGE_INVALID' });
+  const told: string[] = [];
+  const lenient = await openKv(s.bus, BUCKETS.runs, StringValueSchema, {
+    onInvalid: ({ message }) => told.push(message),
+  });
+  await lenient.put('good', { value: 'fine' });
+  assert.deepEqual(
+    (await lenient.list()).map(({ key }) => key),
+    ['good'],
+  );
+  assert.match(told.join(), /value of bad/);
 });
 
 test('a bucket that is not there is named', async () => {

@@ -34,11 +34,18 @@ export interface KvTable<S extends DescMessage> {
   watch(filter: string, signal: AbortSignal): AsyncGenerator<KvChange<MessageShape<S>>>;
 }
 
+/** How {@link openKv} reads. */
+export interface KvOptions {
+  /** Told of a value that cannot be decoded, which `list` and `watch` then pass over; without it, its error ends them. */
+  onInvalid?: (error: ParleyError) => void;
+}
+
 /** Opens a bucket that {@link ensureTopology} made. */
 export async function openKv<S extends DescMessage>(
   bus: Bus,
   bucket: string,
   schema: S,
+  { onInvalid }: KvOptions = {},
 ): Promise<KvTable<S>> {
   const deadlineMs = 3 * bus.requestTimeoutMs;
   const kv = await persist({ what: `opening bucket ${bucket}`, deadlineMs }, () => open(bus, bucket));
@@ -83,12 +90,12 @@ export async function openKv<S extends DescMessage>(
     delete: (key) => run(`deleting ${key}`, () => kv.delete(key)),
     async list(filter = '>') {
       const records: KvRecord<MessageShape<S>>[] = [];
-      for await (const change of changes(bus, bucket, schema, filter)) {
+      for await (const change of changes(bus, bucket, schema, { filter, onInvalid })) {
         if (change.value !== undefined) records.push({ ...change, value: change.value });
       }
       return records;
     },
-    watch: (filter, signal) => changes(bus, bucket, schema, filter, signal),
+    watch: (filter, signal) => changes(bus, bucket, schema, { filter, onInvalid, signal }),
   };
 }
 
@@ -103,8 +110,7 @@ async function* changes<S extends DescMessage>(
   bus: Bus,
   bucket: string,
   schema: S,
-  filter: string,
-  signal?: AbortSignal,
+  { filter, onInvalid, signal }: { filter: string; onInvalid?: KvOptions['onInvalid']; signal?: AbortSignal },
 ): AsyncGenerator<KvChange<MessageShape<S>>> {
   const prefix = `$KV.${bucket}.`;
   const config = { filter_subject: prefix + filter };
@@ -119,7 +125,14 @@ async function* changes<S extends DescMessage>(
   for await (const message of raw) {
     const key = message.subject.slice(prefix.length);
     const deleted = (message.headers?.get('KV-Operation') ?? '') !== '';
-    const value = deleted ? undefined : decode(schema, bucket, key, message.data);
+    let value: MessageShape<S> | undefined;
+    try {
+      value = deleted ? undefined : decode(schema, bucket, key, message.data);
+    } catch (error) {
+      if (onInvalid === undefined || !isParleyError(error, 'MESSAGE_INVALID')) throw error;
+      onInvalid(error);
+      continue;
+    }
     yield { key, value, revision: message.sequence };
   }
 }

@@ -286,6 +286,14 @@ describe('permissions of NATS', () => {
     });
   }
 
+  it('are for nobody whose certificate has no subject, and the error says so', async () => {
+    const { ca, cert, key } = await authority.issue('bare', { identity: { role: 'pmi' }, subject: '' });
+    await assert.rejects(
+      connectBus({ servers: server.url, name: 'x', tls: { caFile: ca, certFile: cert, keyFile: key } }),
+      { reason: 'NATS_DENIED', message: /the certificate has no subject/ },
+    );
+  });
+
   it('let nobody in without a certificate that names a client of the mesh', async () => {
     const { ca } = await authority.issue('x');
     const strangers = [

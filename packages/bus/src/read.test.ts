@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { StringValueSchema } from '@bufbuild/protobuf/wkt';
+import { headers } from '@nats-io/transport-node';
 import { countMessages, readFrom, readLast } from './read.js';
 import { STREAMS, filters, subjects } from './subjects.js';
 import { setup, text, until } from './test-support.js';
@@ -54,6 +55,28 @@ test('a live read gives each message once and in order, through restarts of the 
   );
   stop.abort();
   await reading;
+});
+
+test('what cannot be decoded ends a read, or is told and passed over', async () => {
+  await using s = await setup();
+  await publishPrompts(s, 'a', 0, 1);
+  await s.bus.js.publish(subjects.prompts('a'), new Uint8Array([255]));
+  const gone = headers();
+  gone.set('ce-dataref', `${s.blobs.uriPrefix}gone`);
+  gone.set('ce-datasha256', 'a'.repeat(64));
+  await s.bus.js.publish(subjects.prompts('a'), '', { headers: gone });
+  await publishPrompts(s, 'a', 1, 2);
+  const values = async (options: object): Promise<string[]> => {
+    const read: string[] = [];
+    for await (const { message } of readFrom(s.bus, { ...prompts(s), ...options })) read.push(message.value);
+    return read;
+  };
+  await assert.rejects(values({}), { reason: 'MESSAGE_INVALID' });
+  const told: string[] = [];
+  const onInvalid = ({ reason }: { reason: string }, { sequence }: { sequence: number }) =>
+    told.push(`${sequence} ${reason}`);
+  assert.deepEqual(await values({ onInvalid }), ['a0', 'a1']);
+  assert.deepEqual(told, ['2 MESSAGE_INVALID', '3 BLOB_MISSING']);
 });
 
 test('the last message of a subject or of a wildcard, and how many there are', async () => {

@@ -2,7 +2,7 @@ import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
 import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import type { ConsumerConfig, StoredMsg } from '@nats-io/jetstream';
 import { nanos, nuid } from '@nats-io/transport-node';
-import { backoffMs, isRetryable, pause } from '@parley/runtime';
+import { backoffMs, isParleyError, isRetryable, pause } from '@parley/runtime';
 import type { ParleyError } from '@parley/runtime';
 import type { BlobReader } from './blobs.js';
 import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
@@ -25,7 +25,12 @@ export interface ReadOptions<S extends DescMessage> {
   live?: boolean;
   /** Ends the iteration (without an error). A live read needs one. */
   signal?: AbortSignal;
+  /** Told of a message that nobody can decode, which is then passed over; without it, its error ends the iteration. */
+  onInvalid?: (error: ParleyError, message: Pick<RawMessage, 'subject' | 'sequence'>) => void;
 }
+
+/** Reasons why a message will never be decoded, however often it is read. */
+const INVALID = ['MESSAGE_INVALID', 'MESSAGE_TOO_LARGE', 'BLOB_MISSING', 'DIGEST_MISMATCH'] as const;
 
 /**
  * The last message whose subject matches (wildcards allowed), or `undefined` where there is none.
@@ -56,6 +61,14 @@ export async function readLastPermitted<S extends DescMessage>(
   return found && decodeMessage(schema, found, blobs);
 }
 
+/** Sequence of the last message whose subject matches (wildcards allowed); 0 where there is none. */
+export async function lastSequence(bus: Bus, stream: string, subject: string): Promise<number> {
+  const found = await persist({ what: `reading ${subject}`, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
+    bus.jsm.streams.getMessage(stream, { last_by_subj: subject }),
+  );
+  return found?.seq ?? 0;
+}
+
 /** The last message whose subject matches, undecoded, through a consumer; see {@link readLastPermitted}. */
 export async function lastMessage(
   bus: Bus,
@@ -78,7 +91,7 @@ export async function countMessages(bus: Bus, stream: string, filter: string): P
 
 /**
  * Reads a stream in order from a sequence. Each message comes exactly once, through reconnects and restarts of the
- * server. A message that cannot be decoded ends the iteration with its error.
+ * server. A message that cannot be decoded ends the iteration with its error, unless `onInvalid` is there to be told.
  */
 export async function* readFrom<S extends DescMessage>(
   bus: Bus,
@@ -87,7 +100,18 @@ export async function* readFrom<S extends DescMessage>(
   const config = options.filter === undefined ? {} : { filter_subject: options.filter };
   const start = options.fromSequence ?? 1;
   const raw = readRaw(bus, { ...options, config, start });
-  for await (const message of raw) yield await decodeMessage(options.schema, message, options.blobs);
+  const { schema, blobs, onInvalid } = options;
+  for await (const message of raw) {
+    let received: Received<MessageShape<S>>;
+    try {
+      received = await decodeMessage(schema, message, blobs);
+    } catch (error) {
+      if (onInvalid === undefined || !isParleyError(error, ...INVALID)) throw error;
+      onInvalid(error, message);
+      continue;
+    }
+    yield received;
+  }
 }
 
 /** What {@link readRaw} reads. */

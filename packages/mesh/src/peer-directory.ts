@@ -22,16 +22,24 @@ export async function followPeerDirectory(
   signal: AbortSignal,
   fail: (error: unknown) => void,
 ): Promise<PeerDirectory> {
-  const table = await openKv(bus, BUCKETS.peers, PeerAnnouncementSchema);
+  const table = await openKv(bus, BUCKETS.peers, PeerAnnouncementSchema, {
+    onInvalid: (err) => bus.log.error({ err }, 'an announcement cannot be decoded; passed over'),
+  });
   const found = new Map<string, PeerAnnouncement>();
+  /** A peer may write under its own name alone, and so speak for itself alone. */
+  const learn = (key: string, value: PeerAnnouncement) => {
+    if (key === value.name) found.set(key, value);
+    else
+      bus.log.error({ key, name: value.name }, 'a peer announces itself by the name of another; passed over');
+  };
   const refresh = async (): Promise<void> => {
-    for (const { key, value } of await table.list()) found.set(key, value);
+    for (const { key, value } of await table.list()) learn(key, value);
   };
   await refresh();
   const follow = async (): Promise<void> => {
     for await (const { key, value } of table.watch('>', signal)) {
       if (value === undefined) found.delete(key);
-      else found.set(key, value);
+      else learn(key, value);
     }
   };
   follow().catch((error: unknown) => {

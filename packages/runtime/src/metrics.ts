@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { withDeadline } from './deadline.js';
 import type { Log } from './log.js';
 
 /** What is measured: one row of a service's table of metrics, which the documentation and the dashboards are held to. */
@@ -82,17 +83,23 @@ export function createRegistry(): Registry {
   return registry;
 }
 
+/** Prometheus itself gives up after 10 s unless told otherwise, and then has none of the values. */
+const COLLECT_DEADLINE_MS = 1000;
+
 /**
  * Asks for a gauge's value whenever the metrics are shown. What `read` throws is logged, and the gauge then shows nothing:
- * a value that is not known is neither the last one nor zero.
+ * a value that is not known, or not within a second, is neither the last one nor zero.
  */
 export function onCollect(asked: Gauge, log: Log, read: (gauge: Gauge) => void | Promise<void>): void {
   const collect = async () => {
     try {
-      await read(asked);
+      await withDeadline({ deadlineMs: COLLECT_DEADLINE_MS, what: 'reading a metric' }, async () =>
+        read(asked),
+      );
     } catch (error) {
       asked.reset();
-      asked.remove();
+      // A reset shows a gauge without labels as zero.
+      asked.remove({});
       log.warn({ err: error }, 'a metric could not be read');
     }
   };

@@ -67,6 +67,22 @@ test('a value that cannot be read is not shown, and does not hide the others', a
   assert.deepEqual([await shown(), await shown(), await shown()], ['0.5', undefined, '0.7']);
 });
 
+test('a value with labels that cannot be read hides the others as little', async () => {
+  await using monitor = await serve();
+  const { lag } = createMetrics({ lag: gauge('test_lag', 'Lag', ['consumer']) }, monitor.registry);
+  let fails = false;
+  onCollect(lag, createSilentLog(), () => {
+    if (fails) throw new Error('not now');
+    lag.set({ consumer: 'a' }, 4);
+  });
+  assert.match((await monitor.get('/metrics')).text, /^test_lag\{consumer="a"\} 4$/m);
+  fails = true;
+  const { status, text } = await monitor.get('/metrics');
+  assert.equal(status, 200);
+  assert.doesNotMatch(text, /^test_lag\{/m);
+  assert.match(text, /^process_cpu_seconds_total/m);
+});
+
 test('other paths and methods are refused', async () => {
   await using monitor = await serve();
   assert.equal((await monitor.get('/')).status, 404);

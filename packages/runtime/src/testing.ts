@@ -24,6 +24,8 @@ export interface TestCertificateOptions {
   identity?: Identity;
   /** Further DNS names; `localhost` and 127.0.0.1 are always there. */
   dnsNames?: readonly string[];
+  /** `CN=` and the name of the file unless given. */
+  subject?: string;
   /** From now; 1 unless given, negative for one that has expired. */
   validDays?: number;
 }
@@ -55,7 +57,7 @@ export async function createTestAuthority(folder: string, name = 'ca'): Promise<
   const ca = join(folder, `${name}.crt`);
   await writeFile(ca, own.toString('pem'));
   return {
-    async issue(file, { identity, dnsNames = [], validDays = 1 } = {}) {
+    async issue(file, { identity, dnsNames = [], subject: leafSubject = `CN=${file}`, validDays = 1 } = {}) {
       const leaf = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
       const names = ['localhost', ...dnsNames, ...(identity ? [identityName(identity)] : [])];
       const extensions: Extension[] = [
@@ -67,7 +69,7 @@ export async function createTestAuthority(folder: string, name = 'ca'): Promise<
       ];
       const certificate = await X509CertificateGenerator.create(
         {
-          subject: `CN=${file}`,
+          subject: leafSubject,
           issuer: own.subject,
           notBefore: new Date(now - 2 * DAY_MS),
           notAfter: new Date(now + validDays * DAY_MS),

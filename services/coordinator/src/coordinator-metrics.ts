@@ -13,9 +13,11 @@ export const COORDINATOR_METRICS = {
   wanted: gauge('parley_coordinator_peer_wanted', 'Active runs that a peer learns in, over all replicas', [
     'peer',
   ]),
-  available: gauge('parley_coordinator_peer_available', '1 if a peer that is watched answers, else 0', [
-    'peer',
-  ]),
+  available: gauge(
+    'parley_coordinator_peer_available',
+    '1 if a peer that an active run needs answers, else 0',
+    ['peer'],
+  ),
   waiting: gauge(
     'parley_coordinator_prompts_waiting',
     'Questions of the runs that this replica drives that are in no round yet',
@@ -86,7 +88,9 @@ export function createCoordinatorMetrics(parts: CoordinatorMetricsParts): Coordi
       gauge.set({ peer: name }, learners.filter((peer) => peer === name).length);
   });
   onCollect(metrics.available, log, (gauge) => {
-    for (const { name } of directory.list())
+    gauge.reset();
+    // Nobody looks at a peer that no run needs.
+    for (const name of new Set([...active.values()].flat()))
       gauge.set({ peer: name }, pool.peer(name).health.available ? 1 : 0);
   });
   onCollect(metrics.waiting, log, (gauge) => {

@@ -1,5 +1,5 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { readFrom, readLast } from '@parley/bus';
+import { lastSequence, readFrom } from '@parley/bus';
 import type { BlobReader, Bus, Received, StreamName } from '@parley/bus';
 import { createChanges } from './changes.js';
 
@@ -23,23 +23,32 @@ export interface Following {
   settled(signal: AbortSignal): Promise<void>;
 }
 
-/** Shows every message to `see`, in order, once. */
+/**
+ * Shows every message to `see`, in order, once. What cannot be decoded is logged and passed over: peers write to these streams, and
+ * none of them may end the coordinator.
+ */
 export async function follow<S extends DescMessage>(
   bus: Bus,
   options: FollowOptions<S>,
   see: (received: Received<MessageShape<S>>) => void,
 ): Promise<Following> {
   const { stream, schema, filter, blobs, signal, fail } = options;
-  const lastSequence = async () =>
-    (await readLast(bus, { stream, schema, blobs, subject: filter }))?.sequence ?? 0;
-  let position = options.from === 'start' ? 0 : await lastSequence();
+  const last = () => lastSequence(bus, stream, filter);
+  let position = options.from === 'start' ? 0 : await last();
   const changes = createChanges();
   const run = async (): Promise<void> => {
     const read = { stream, schema, filter, blobs, fromSequence: position + 1, live: true, signal };
-    for await (const received of readFrom(bus, read)) {
-      see(received);
-      position = received.sequence;
+    const passed = (sequence: number) => {
+      position = sequence;
       changes.notify();
+    };
+    const onInvalid = (err: unknown, { subject, sequence }: { subject: string; sequence: number }) => {
+      bus.log.error({ err, stream, subject, sequence }, 'a message cannot be decoded; passed over');
+      passed(sequence);
+    };
+    for await (const received of readFrom(bus, { ...read, onInvalid })) {
+      see(received);
+      passed(received.sequence);
     }
   };
   run().catch((error: unknown) => {
@@ -47,7 +56,7 @@ export async function follow<S extends DescMessage>(
   });
   return {
     async settled(waitSignal) {
-      const target = await lastSequence();
+      const target = await last();
       await changes.until(() => position >= target, waitSignal);
     },
   };

@@ -60,7 +60,7 @@ async function runSteps(): Promise<boolean> {
       const started = performance.now();
       const seconds = () => `${((performance.now() - started) / 1000).toFixed(0)} s`.padStart(6);
       try {
-        const found = await STEPS[step]!(surroundings);
+        const found = await STEPS[step](surroundings);
         console.log(`✔ ${step.padEnd(14)} ${seconds()}  ${found}`);
       } catch (error) {
         if (error instanceof NotHere) {

@@ -248,7 +248,8 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
               `${failures.length} of ${calls.length} calls failed:\n${failures.slice(0, 5).join('\n')}`,
             );
           }
-          await tools.kubectl([...inNamespace, 'delete', 'job', run, `${run}-caller`, '--wait=false']);
+          const made = [`job/${run}`, `job/${run}-caller`, `configmap/${questions}`];
+          await tools.kubectl([...inNamespace, 'delete', ...made, '--wait=false']);
           const slowestSeconds = Math.max(...calls.map((line) => Number(line.slice(3))));
           return { record: JSON.parse(record) as RunRecord, calls: calls.length, slowestSeconds };
         },

@@ -8,8 +8,11 @@ import { promisify } from 'node:util';
 import { sleep } from '@parley/runtime';
 import { auditRun } from './audit.js';
 import { PEERS } from './release.js';
-import type { Clients, Release } from './release.js';
+import type { Clients, Pod, Release } from './release.js';
+import { until } from '../../support/until.js';
 import { ROOT } from './tools.js';
+
+const PATIENCE = { deadlineMs: 300_000, pollMs: 1000 };
 
 /** A step was not taken, and why. */
 export class NotHere extends Error {}
@@ -18,9 +21,9 @@ export class NotHere extends Error {}
 export interface Surroundings {
   release: Release;
   /** Another release, in a namespace of its own. */
-  other(namespace: string): Promise<Release>;
+  readonly other: (namespace: string) => Promise<Release>;
   /** Runs an operator in the cluster of ours; in another one it has to be there. */
-  add(operator: string): Promise<void>;
+  readonly add: (operator: string) => Promise<void>;
 }
 
 /** @returns what was found, in a line */
@@ -148,17 +151,13 @@ async function kill({ release }: Surroundings): Promise<string> {
   });
 }
 
-async function untilReady(release: Release, count: number): Promise<void> {
-  const deadline = Date.now() + 180_000;
-  for (;;) {
-    const ready = (await release.pods()).filter(({ status }) =>
-      status.containerStatuses?.every((container) => container.ready),
-    );
-    if (ready.length === count) return;
-    if (Date.now() > deadline)
-      throw new Error(`only ${ready.length} of ${count} pods are ready after 3 minutes`);
-    await sleep(1000);
-  }
+function untilReady(release: Release, count: number): Promise<void> {
+  const ready = ({ status }: Pod) => status.containerStatuses?.every((container) => container.ready) ?? false;
+  return until(
+    `${count} pods are ready`,
+    async () => (await release.pods()).filter(ready).length === count,
+    PATIENCE,
+  );
 }
 
 /** Requires that a run goes through it without a lost round, a doubled update or a failed call. */
@@ -243,13 +242,9 @@ async function withNewCertificates(release: Release, change: () => Promise<void>
   const [pods, before] = [await identity(), await servedSerials(release)];
   await change();
   const started = performance.now();
-  for (;;) {
-    const now = await servedSerials(release);
-    if (Object.entries(now).every(([service, serial]) => serial !== before[service])) break;
-    if (performance.now() - started > 300_000)
-      throw new Error(`after 5 minutes old certificates are served: ${JSON.stringify({ before, now })}`);
-    await sleep(2000);
-  }
+  const renewed = async () =>
+    Object.entries(await servedSerials(release)).every(([service, serial]) => serial !== before[service]);
+  await until('new certificates are served', renewed, PATIENCE);
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   assert.deepEqual(await identity(), pods, 'no pod was restarted');
   await release.test();
@@ -303,7 +298,7 @@ async function certManager({ other, add }: Surroundings): Promise<string> {
         namespace,
         'patch',
         'certificate',
-        `${name}-parley-${component}`,
+        `${name}-parley-${component}-tls`,
         '--subresource=status',
         '--type=merge',
         '-p',
@@ -324,30 +319,48 @@ async function keda({ other, add }: Surroundings): Promise<string> {
   });
   const peers = async () =>
     (await release.pods()).filter(({ metadata }) => /-peer-/.test(metadata.name)).length;
-  const until = async (count: number) => {
+  const secondsUntil = async (count: number) => {
     const started = performance.now();
-    while ((await peers()) !== count) {
-      if (performance.now() - started > 300_000) throw new Error(`${await peers()} peers, not ${count}`);
-      await sleep(1000);
-    }
+    await until(`${count} peers have a pod`, async () => (await peers()) === count, PATIENCE);
     return ((performance.now() - started) / 1000).toFixed(0);
   };
-  const idle = await until(0);
+  const idle = await secondsUntil(0);
   const clients = await release.startRun('e2e-keda');
-  const awake = await until(PEERS.length);
+  const awake = await secondsUntil(PEERS.length);
   const { record } = await clients.result();
   await auditRun(release, record.runId, clients.rounds);
-  const asleep = await until(0);
+  const asleep = await secondsUntil(0);
   return `no peer after ${idle} s idle, all ${awake} s after a run was submitted, none again ${asleep} s after its end`;
 }
 
 async function uninstall({ release: { tools, namespace, name } }: Surroundings): Promise<string> {
   await tools.helm(['uninstall', name, '--namespace', namespace, '--wait', '--timeout', '5m']);
-  const left = await tools.kubectl(['-n', namespace, 'get', 'all,secret,pvc', '-o', 'name']);
-  const claims = left.split('\n').filter((line) => line.startsWith('persistentvolumeclaim/'));
-  assert.equal(claims.length, PEERS.length + 1, left);
-  assert.equal(left.trim().split('\n').length, claims.length, left);
-  return `${claims.length} volumes with weights and streams are left, and nothing else`;
+  const left = async () => {
+    const names = await tools.kubectl([
+      '-n',
+      namespace,
+      'get',
+      'all,secret,pvc,configmap,networkpolicy',
+      '-o',
+      'name',
+    ]);
+    // Kubernetes itself makes the first; the test is a hook, which Helm leaves.
+    return names
+      .trim()
+      .split('\n')
+      .filter((line) => line !== 'configmap/kube-root-ca.crt' && line !== `pod/${name}-parley-test`);
+  };
+  const claims = (lines: string[]) => lines.filter((line) => line.startsWith('persistentvolumeclaim/'));
+  await until(
+    'only volumes are left',
+    async () => {
+      const lines = await left();
+      return claims(lines).length === lines.length;
+    },
+    PATIENCE,
+  );
+  assert.equal(claims(await left()).length, PEERS.length + 1);
+  return `${PEERS.length + 1} volumes with weights and streams are left, and nothing else`;
 }
 
 function lastLine(text: string): string {

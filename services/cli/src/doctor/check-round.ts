@@ -4,12 +4,12 @@ import { RunState, VersionCommittedSchema } from '@parley/contracts';
 import type { CoordinatorService } from '@parley/contracts';
 import { PAPER } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
-import type { Client } from '@parley/runtime';
+import type { Client, ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { executeRun } from '../runs/execute-run.js';
 import { stateName } from '../runs/follow-run.js';
 import { newRunId } from '../runs/submit-run.js';
-import { ok, problem, unknown } from './finding.js';
+import { ok, problem, unknown, warning } from './finding.js';
 import type { Finding } from './finding.js';
 
 const QUESTIONS = 4;
@@ -73,15 +73,23 @@ async function checkOnce(bus: Bus | undefined, runId: string, peers: readonly st
   if (bus === undefined) return [unknown('round in NATS', 'NATS is not named (PARLEY_NATS_URL)')];
   const made = new Map<string, number>();
   const options = { stream: STREAMS.versions, schema: VersionCommittedSchema, blobs: natsBlobs(bus) };
-  for await (const { message } of readFrom(bus, { ...options, filter: filters.versions() })) {
+  const invalid: string[] = [];
+  const onInvalid = ({ message }: ParleyError) => invalid.push(message);
+  for await (const { message } of readFrom(bus, { ...options, filter: filters.versions(), onInvalid })) {
     const { cause } = message;
     if (cause.case === 'update' && cause.value.runId === runId)
       made.set(cause.value.updateId, (made.get(cause.value.updateId) ?? 0) + 1);
   }
   const twice = [...made].filter(([, count]) => count !== 1).map(([id]) => id);
   const missing = peers.map((peer) => `${runId}/0/${peer}`).filter((id) => !made.has(id));
+  const undecodable = invalid.map((message) =>
+    warning('versions in NATS', message, 'a peer wrote what no peer of Parley writes; see who it is'),
+  );
   if (twice.length + missing.length === 0)
-    return [ok('round in NATS', `${made.size} versions, each update once`)];
+    return [...undecodable, ok('round in NATS', `${made.size} versions, each update once`)];
   const detail = `applied twice: ${twice.join(', ') || 'none'}; missing: ${missing.join(', ') || 'none'}`;
-  return [problem('round in NATS', detail, 'this must not happen; report it with the logs of these peers')];
+  return [
+    ...undecodable,
+    problem('round in NATS', detail, 'this must not happen; report it with the logs of these peers'),
+  ];
 }

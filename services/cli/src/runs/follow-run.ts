@@ -15,7 +15,7 @@ export interface FollowOptions {
   onEvent: (event: RunEvent) => void;
   /** Told once an outage, when the stream broke and is about to be opened again. */
   onReconnect?: (error: ParleyError) => void;
-  /** How long to go on without an answer: before the first one, and after it. */
+  /** How long to go on asking without an answer: before the first one, and after it. */
   patienceMs?: { first: number; later: number };
 }
 
@@ -30,22 +30,25 @@ const STREAM_DEADLINE_MS = 6 * 3600 * 1000;
  */
 export async function followRun(options: FollowOptions): Promise<Run> {
   const { client, runId, signal, onEvent, onReconnect, patienceMs = PATIENCE_MS } = options;
-  let lastHeardMs = performance.now();
+  let unansweredSinceMs: number | undefined;
   let limitMs = patienceMs.first;
   for (let attempt = 1; ; attempt++) {
     try {
       for await (const { event } of client.watchRun({ runId }, { signal, deadlineMs: STREAM_DEADLINE_MS })) {
-        lastHeardMs = performance.now();
+        unansweredSinceMs = undefined;
         limitMs = patienceMs.later;
         attempt = 1;
         onEvent(event);
       }
       const { run } = await client.getRun({ runId }, { signal });
+      unansweredSinceMs = undefined;
       if (run && hasEnded(run)) return run;
     } catch (thrown) {
       signal.throwIfAborted();
       const error = ParleyError.from(thrown);
-      if (!isRetryable(error) || performance.now() - lastHeardMs > limitMs) throw error;
+      // A stream may be silent for as long as a round takes: only from its end on nobody answers.
+      unansweredSinceMs ??= performance.now();
+      if (!isRetryable(error) || performance.now() - unansweredSinceMs > limitMs) throw error;
       if (attempt === 1) onReconnect?.(error);
     }
     await sleep(backoffMs(attempt, { baseMs: 200, maxMs: 2000 }), signal);
