@@ -55,8 +55,8 @@ export const COORDINATOR_METRICS = {
 export interface CoordinatorMetrics {
   /** A round was made. */
   round(made: GeneratedRound): void;
-  verdict(verdict: GuardVerdict): void;
-  denied(reason: string): void;
+  readonly verdict: (verdict: GuardVerdict) => void;
+  readonly denied: (reason: string) => void;
   /** A run is as given now. */
   run(run: Run): void;
   /** A source of questions that wait, until the returned function is called. */

@@ -94,7 +94,8 @@ async function store(response: Response, file: Download, start: number): Promise
   const handle = await open(path, start === 0 ? 'w' : 'a');
   let size = start;
   try {
-    for await (const chunk of response.body ?? []) {
+    const body: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = response.body ?? [];
+    for await (const chunk of body) {
       size += chunk.byteLength;
       if (size > maxBytes) throw tooLarge(url, maxBytes);
       await handle.writeFile(chunk);
