@@ -7,7 +7,8 @@ import { STREAMS, filters } from '@parley/bus';
 import { PeerAvailabilitySchema } from '@parley/contracts';
 import { createRandom } from '@parley/pst';
 import { sleep } from '@parley/runtime';
-import { buildImages, missingEngine, startContainerMesh } from '../support/container-mesh.js';
+import { composeDemo, findCompose } from '../support/compose.js';
+import { missingContainers, startContainerMesh } from '../support/container-mesh.js';
 import type { ContainerMesh } from '../support/container-mesh.js';
 import { audit, readAll, requireComplete } from '../support/outcome.js';
 import type { RunOutcome } from '../support/outcome.js';
@@ -24,13 +25,12 @@ const SERVICES = ['nats', 'coordinator', 'pmi', ...ARCHITECTURES];
 /** How many containers are killed at random: `PARLEY_TEST_CONTAINER_KILLS=100 npm test test/integration/containers.test.ts`. */
 const KILLS = Number(process.env['PARLEY_TEST_CONTAINER_KILLS'] ?? 10);
 
-describe('the mesh in containers', { skip: await missingEngine() }, () => {
+describe('the mesh in containers', { skip: await missingContainers() }, () => {
   let folder = '';
   let models: SmallModel[] = [];
   let reference: RunOutcome;
 
   before(async () => {
-    buildImages();
     folder = await mkdtemp(join(tmpdir(), 'parley-models-'));
     models = await makeSmallModels(folder);
   });
@@ -114,6 +114,27 @@ describe('the mesh in containers', { skip: await missingEngine() }, () => {
       t.diagnostic(`kills: ${JSON.stringify(kills)}, nothing lost or doubled`);
     }
   });
+
+  const compose = findCompose();
+  it(
+    'is what deploy/compose brings up, with a run that ends well',
+    { skip: compose === undefined && 'neither docker compose nor docker-compose is there' },
+    async (t) => {
+      const demo = await composeDemo(compose ?? []);
+      const started = Date.now();
+      try {
+        demo.up();
+        const { code, log } = demo.wait();
+        assert.equal(code, 0, log);
+        assert.match(log, /completed \(2 rounds, 6 of 6 updates applied\)/);
+        const first = log.split('\n').find((line) => / version 1 from round 0/.test(line)) ?? '';
+        const seconds = (Date.parse(first.split(' ')[0] ?? '') - started) / 1000;
+        t.diagnostic(`first version ${seconds.toFixed(0)} s after up`);
+      } finally {
+        demo.down();
+      }
+    },
+  );
 
   async function disturbed(drive: (mesh: ContainerMesh) => Promise<void>): Promise<RunOutcome> {
     await using mesh = await startContainerMesh(models);

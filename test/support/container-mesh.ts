@@ -23,33 +23,38 @@ const TEST_USER = 'test.parley.internal';
 const TLS_FOLDER = '/etc/parley/tls';
 /** The official image has this folder, which any user may write to; a volume over it takes over its mode. */
 const NATS_FOLDER = '/var/tmp';
-const DEFAULT_NATS_IMAGE = 'docker.io/library/nats:2.12-alpine';
 const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
 const imageOf = (target: string) => `parley-${target}:${VERSION}`;
 const CALL_DEADLINE_MS = 10_000;
 const LOG_LINES = 25;
 const LOG_COLUMNS = 300;
 
-/** Why there can be no containers here, or none. */
-export async function missingEngine(): Promise<string | false> {
+/** Where the images come from: `built` and `local` say that somebody has just made them. */
+const IMAGES = process.env['PARLEY_TEST_IMAGES'] ?? '';
+/** That of the container mesh, and of deploy/compose. */
+export const NATS_IMAGE = IMAGES === 'local' ? 'parley-local/nats' : 'docker.io/library/nats:2.12-alpine';
+// Where no registry is reachable, neither is the image of the container that cleans up after a test that was killed.
+if (IMAGES === 'local') process.env['TESTCONTAINERS_RYUK_DISABLED'] ??= 'true';
+
+/**
+ * Why there can be no containers here, or `false`. Images of this working tree are built, unless `PARLEY_TEST_IMAGES` is `built`
+ * (`node deploy/docker/build.mjs` was run) or `local` (the same with `--local`).
+ */
+export async function missingContainers(): Promise<string | false> {
   try {
     await getContainerRuntimeClient();
-    return false;
   } catch (error) {
     return `no container engine answers (${(error as Error).message})`;
   }
-}
-
-/**
- * Builds the images of this working tree, unless `PARLEY_TEST_IMAGES=built` says that somebody just did. The image of NATS is
- * that of `NATS_IMAGE`, as for `deploy/compose`.
- */
-export function buildImages(): void {
-  if (process.env['PARLEY_TEST_IMAGES'] === 'built') return;
-  const { status, stderr, stdout } = spawnSync(process.execPath, [join(ROOT, 'deploy/docker/build.mjs')], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`the images could not be built:\n${stdout}${stderr}`);
+  if (IMAGES !== '') return false;
+  const build = spawnSync(process.execPath, [join(ROOT, 'deploy/docker/build.mjs')], { encoding: 'utf8' });
+  if (build.status === 0) return false;
+  const said = `${build.stdout}${build.stderr}`.trim().split('\n');
+  const why = said.findLast((line) => /error|no such|denied|cannot|Get "/i.test(line)) ?? said.at(-1);
+  return (
+    `the images cannot be built (${why}); where no registry is reachable, run node deploy/docker/build.mjs --local ` +
+    'and set PARLEY_TEST_IMAGES=local'
+  );
 }
 
 /** Containers with certificates and permissions as the chart sets them up, on a network of their own. */
@@ -308,7 +313,7 @@ async function define(
   );
   const definitions: Record<string, Definition> = {
     nats: {
-      image: process.env['NATS_IMAGE'] ?? DEFAULT_NATS_IMAGE,
+      image: NATS_IMAGE,
       ports: [4222, 8222],
       command: ['--config', '/etc/nats/parley.conf'],
       volume: NATS_FOLDER,

@@ -100,7 +100,7 @@ test('the coordinator is the given one, the one of the environment, or the one t
     peers: {},
     coordinator: 'host:1',
   });
-  assert.equal(await coordinatorAddress({ state, env: {} }), 'host:1');
+  assert.equal(await coordinatorAddress({ state, env: {} }), 'http://host:1');
 });
 
 test('services get their settings, and none that this process happens to have', () => {
