@@ -40,8 +40,10 @@ export interface Release {
   readonly name: string;
   readonly namespace: string;
   readonly tools: Tools;
-  /** Installs or upgrades, and waits until everything is ready. Without values it keeps those that it had. */
+  /** Installs or upgrades with these values, and waits until everything is ready. */
   deploy(...values: object[]): Promise<void>;
+  /** Upgrades with the values that it has, but for these. */
+  change(values: object): Promise<void>;
   /** Those that are to stay, without finished jobs. */
   pods(component?: string): Promise<Pod[]>;
   /** @returns what the chart's test printed */
@@ -63,29 +65,15 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
   const coordinator = `${name}-parley-coordinator.${namespace}.svc:7400`;
   const inNamespace = ['--namespace', namespace];
 
-  const deploy: Release['deploy'] = async (...values) => {
+  const helmUpgrade = async (files: readonly string[], values: readonly object[], more: string[] = []) => {
     const folder = await mkdtemp(join(tmpdir(), 'parley-e2e-'));
     try {
-      const files = await Promise.all(
-        values.map(async (value, index) => {
-          const file = join(folder, `${index}.json`);
-          await writeFile(file, JSON.stringify(value));
-          return file;
-        }),
-      );
-      await tools.helm([
-        'upgrade',
-        '--install',
-        name,
-        chart,
-        ...inNamespace,
-        '--wait',
-        '--timeout',
-        TIMEOUT,
-        ...(values.length === 0
-          ? ['--reuse-values']
-          : [...base, ...files].flatMap((file) => ['--values', file])),
-      ]);
+      for (const [index, value] of values.entries())
+        await writeFile(join(folder, `${index}.json`), JSON.stringify(value));
+      const written = values.map((_, index) => join(folder, `${index}.json`));
+      const all = [...files, ...written].flatMap((file) => ['--values', file]);
+      const wait = ['--wait', '--timeout', TIMEOUT];
+      await tools.helm(['upgrade', '--install', name, chart, ...inNamespace, ...wait, ...more, ...all]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -199,7 +187,8 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
     name,
     namespace,
     tools,
-    deploy,
+    deploy: (...values) => helmUpgrade(base, values),
+    change: (values) => helmUpgrade([], [values], ['--reuse-values']),
     pods,
     test: () => tools.helm(['test', name, ...inNamespace, '--logs', '--timeout', TIMEOUT]),
     async startRun(run) {
