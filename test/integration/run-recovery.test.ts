@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { STREAMS, createPublisher, filters } from '@parley/bus';
+import { BUCKETS, STREAMS, createPublisher, filters, openKv } from '@parley/bus';
 import {
+  PeerAnnouncementSchema,
   PeerAvailabilitySchema,
   PmiService,
   RoundGeneratedSchema,
@@ -183,6 +184,35 @@ describe('a run that is disturbed', () => {
     hanging = false;
     assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
     assert.deepEqual(answersOf(await generated(mesh)), (await undisturbed()).rounds);
+  });
+
+  it('waits for a peer that was declared and has never started', async () => {
+    await using mesh = await startTestMesh();
+    for (const name of ['ant', 'bee']) await mesh.startPeer({ name, skills: SKILLS[name] });
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    await assert.rejects(client.createRun({ requestId: 'r1', spec: testSpec() }), { reason: 'PEER_UNKNOWN' });
+    const announcements = await openKv(mesh.bus, BUCKETS.peers, PeerAnnouncementSchema);
+    await announcements.create('cat', { name: 'cat' });
+    await client.createRun({ requestId: 'r1', spec: testSpec() });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(8), close: true });
+    const [lost] = await until(5000, 'cat to be named', async () => {
+      const events = await availability(mesh);
+      return events.length > 0 && events;
+    });
+    assert.equal(lost.peer, 'cat');
+    assert.match(lost.cause!.message, /Peer cat has never started/);
+    const { peers } = await client.listPeers({});
+    assert.deepEqual(
+      peers.map(({ announcement, available, runId }) => [announcement?.name, available, runId]),
+      [
+        ['ant', true, 'r1'],
+        ['bee', true, 'r1'],
+        ['cat', false, 'r1'],
+      ],
+    );
+    await mesh.startPeer({ name: 'cat', skills: SKILLS['cat'] });
+    assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
   });
 
   it('completes rounds without a lost peer where a quorum allows it, and lets it catch up', async () => {

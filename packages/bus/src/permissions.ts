@@ -116,7 +116,7 @@ function rights(identity: Identity, peers: readonly string[]): string[] {
     case 'operator':
       return [`${API}.STREAM.INFO.*`, `${API}.CONSUMER.INFO.*.*`, ...read('*'), '$JS.FC.>'];
     case 'topology':
-      return [`${API}.>`];
+      return [`${API}.>`, `$KV.${BUCKETS.peers}.*`];
   }
 }
 

@@ -45,6 +45,10 @@ export function createPeerPool(options: PeerPoolOptions): PeerPool {
         { details: { peer: name } },
       );
     }
+    if (announced.address === '') {
+      const message = `Peer ${name} has never started; start it, or wait until it is given a pod`;
+      throw new ParleyError('SERVICE_UNAVAILABLE', message, { details: { peer: name } });
+    }
     const open = clients.get(name);
     if (open?.address === announced.address) return open;
     open?.close();

@@ -63,7 +63,7 @@ test('up keeps a mesh up for other commands, heals it, and Ctrl-C stops it in or
 
   const unknown = await parley(['run', '--questions', 'q.txt', '--peer', 'ant', '--peer', 'cat'], cwd);
   assert.equal(unknown.code, 2);
-  assert.match(unknown.stderr, /No peer "cat" has announced itself to the mesh; known: ant, bee/);
+  assert.match(unknown.stderr, /Nobody has announced peer cat; start it first \(announced are: ant, bee\)/);
 
   const detached = await parley(['run', '--questions', 'q.txt', '--detach', ...RECIPE], cwd);
   assert.equal(detached.code, 0, detached.stderr);

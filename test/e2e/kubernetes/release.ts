@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { unlabelledQuestions } from '@parley/evaluation';
 import { sleep } from '@parley/runtime';
+import { until } from '../../support/until.js';
 import { ROOT } from './tools.js';
 import type { Tools } from './tools.js';
 
@@ -46,6 +47,8 @@ export interface Release {
   change(values: object): Promise<void>;
   /** Those that are to stay, without finished jobs. */
   pods(component?: string): Promise<Pod[]>;
+  /** Uninstalls, and waits until the pods are gone. */
+  remove(): Promise<void>;
   /** @returns what the chart's test printed */
   test(): Promise<string>;
   startRun(name: string): Promise<Clients>;
@@ -190,6 +193,15 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
     deploy: (...values) => helmUpgrade(base, values),
     change: (values) => helmUpgrade([], [values], ['--reuse-values']),
     pods,
+    async remove() {
+      await tools.helm(['uninstall', name, ...inNamespace, '--wait', '--timeout', TIMEOUT]);
+      const gone = async () => (await tools.get<{ items: Pod[] }>(...inNamespace, 'pods')).items;
+      const isOurs = ({ metadata: { labels: own } }: Pod) => own['app.kubernetes.io/component'] !== 'test';
+      await until('the pods are gone', async () => !(await gone()).some(isOurs), {
+        deadlineMs: 180_000,
+        pollMs: 1000,
+      });
+    },
     test: () => tools.helm(['test', name, ...inNamespace, '--logs', '--timeout', TIMEOUT]),
     async startRun(run) {
       const questions = `${run}-questions`;

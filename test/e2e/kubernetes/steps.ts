@@ -40,9 +40,9 @@ export const STEPS: Record<string, Step> = {
   policies,
   rotate,
   join: joinMesh,
+  uninstall,
   'cert-manager': certManager,
   keda,
-  uninstall,
 };
 
 /** Values with which every pod is replaced: one annotation of each template differs. */
@@ -321,6 +321,7 @@ async function certManager({ other, add }: Surroundings): Promise<string> {
       ]);
     }
   });
+  await release.remove();
   return result;
 }
 
@@ -345,11 +346,13 @@ async function keda({ other, add }: Surroundings): Promise<string> {
   const { record } = await clients.result();
   await auditRun(release, record.runId, clients.rounds);
   const asleep = await secondsUntil(0);
+  await release.remove();
   return `no peer after ${idle} s idle, all ${awake} s after a run was submitted, none again ${asleep} s after its end`;
 }
 
-async function uninstall({ release: { tools, namespace, name } }: Surroundings): Promise<string> {
-  await tools.helm(['uninstall', name, '--namespace', namespace, '--wait', '--timeout', '5m']);
+async function uninstall({ release }: Surroundings): Promise<string> {
+  await release.remove();
+  const { tools, namespace, name } = release;
   const left = async () => {
     const names = await tools.kubectl([
       '-n',
@@ -365,17 +368,11 @@ async function uninstall({ release: { tools, namespace, name } }: Surroundings):
       .split('\n')
       .filter((line) => line !== 'configmap/kube-root-ca.crt' && line !== `pod/${name}-parley-test`);
   };
-  const claims = (lines: string[]) => lines.filter((line) => line.startsWith('persistentvolumeclaim/'));
-  await until(
-    'only volumes are left',
-    async () => {
-      const lines = await left();
-      return claims(lines).length === lines.length;
-    },
-    PATIENCE,
-  );
-  assert.equal(claims(await left()).length, PEERS.length + 1);
-  return `${PEERS.length + 1} volumes with weights and streams are left, and nothing else`;
+  const lines = await left();
+  const claims = lines.filter((line) => line.startsWith('persistentvolumeclaim/'));
+  assert.deepEqual(claims, lines);
+  assert.equal(claims.length, PEERS.length + 2, 'one of each peer, of the one that joined, and of NATS');
+  return `${claims.length} volumes with weights and streams are left, and nothing else`;
 }
 
 function lastLine(text: string): string {

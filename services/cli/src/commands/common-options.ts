@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
+import { field } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 
 /** What every command understands. */
@@ -55,4 +56,17 @@ function seedValue(text: string): bigint {
 /** A path from the folder the command runs in. */
 export function fromCwd(cli: Cli, path: string): string {
   return resolve(cli.cwd, path);
+}
+
+/** A time as in the environment of a service: `250ms`, `5s`, `2m`, `720h`; its value is in milliseconds. */
+export function durationOption(flags: string, description: string, fallback: string): Option {
+  return new Option(flags, description).argParser(duration).default(duration(fallback), fallback);
+}
+
+function duration(text: string): number {
+  try {
+    return field.durationMs('duration', { description: '' }).parse(text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }

@@ -21,7 +21,15 @@ import { createRunRecord, writeRunRecord } from '../runs/run-record.js';
 import { renderRunSummary } from '../runs/run-summary.js';
 import { newRunId, submitRun } from '../runs/submit-run.js';
 import type { RunRequest } from '../runs/submit-run.js';
-import { addJson, addState, collect, fromCwd, peerOption, seedOption } from './common-options.js';
+import {
+  addJson,
+  addState,
+  collect,
+  durationOption,
+  fromCwd,
+  peerOption,
+  seedOption,
+} from './common-options.js';
 import type { CommonOptions } from './common-options.js';
 
 interface RunOptions extends CommonOptions {
@@ -33,6 +41,7 @@ interface RunOptions extends CommonOptions {
   seed: bigint;
   title?: string;
   detach?: boolean;
+  peerWait: number;
   train: string;
   device: string;
 }
@@ -64,6 +73,9 @@ export function runCommand(cli: Cli): Command {
     )
     .addOption(seedOption('seed of everything random in the run', 0n))
     .option('--title <text>', 'a title for people')
+    .addOption(
+      durationOption('--peer-wait <duration>', 'how long to wait for peers that do not answer yet', '10m'),
+    )
     .option('--detach', 'do not wait for the end; needs a mesh that is up')
     .option(
       '--train <method>',
@@ -196,7 +208,7 @@ async function announcedPeers(
 
 async function execute(cli: Cli, options: RunOptions, request: RunRequest, address: string): Promise<void> {
   using coordinator = coordinatorClient(address, cli.env);
-  const executed = await executeRun(cli, coordinator, request);
+  const executed = await executeRun(cli, coordinator, request, { peerWaitMs: options.peerWait });
   const record = createRunRecord({ ...executed, recipe: request.recipe, prompts: request.prompts });
   const path = await writeRunRecord(stateFolder(fromCwd(cli, options.state)).run(request.runId), record);
   cli.out(options.json ? JSON.stringify(record) : renderRunSummary(record));

@@ -1,12 +1,13 @@
-import { Command, InvalidArgumentError } from 'commander';
-import { checkTopology, ensureTopology, wholeTopology } from '@parley/bus';
+import { Command } from 'commander';
+import { BUCKETS, checkTopology, ensureTopology, openKv, wholeTopology } from '@parley/bus';
 import type { Bus, TopologyProblem } from '@parley/bus';
-import { ParleyError, field } from '@parley/runtime';
+import { ParleyError, isParleyError } from '@parley/runtime';
+import { PeerAnnouncementSchema } from '@parley/contracts';
 import type { Cli } from '../cli.js';
 import { openBus } from '../mesh/open-bus.js';
 import { plural } from '../output/format.js';
 import { renderTable } from '../output/text-table.js';
-import { addJson, addState, fromCwd, peerOption, wholeNumber } from './common-options.js';
+import { addJson, addState, durationOption, fromCwd, peerOption, wholeNumber } from './common-options.js';
 import type { CommonOptions } from './common-options.js';
 
 interface TopologyCommandOptions extends CommonOptions {
@@ -19,8 +20,6 @@ interface TopologyCommandOptions extends CommonOptions {
   check?: boolean;
 }
 
-const DAY_MS = 86_400_000;
-
 /** `parley topology`. */
 export function topologyCommand(cli: Cli): Command {
   const command = new Command('topology')
@@ -32,24 +31,23 @@ export function topologyCommand(cli: Cli): Command {
     )
     .addOption(peerOption('name of a peer that gets a store and a consumer (repeatable)'))
     .option('--replicas <number>', 'copies of every stream in a cluster of NATS', wholeNumber(1), 1)
-    .option(
-      '--events-age <duration>',
-      'age after which events are forgotten; 0ms for never',
-      duration,
-      30 * DAY_MS,
+    .addOption(
+      durationOption(
+        '--events-age <duration>',
+        'age after which events are forgotten; 0ms for never',
+        '720h',
+      ),
     )
-    .option(
-      '--results-age <duration>',
-      'age after which results are forgotten, longer than any run; 0ms for never',
-      duration,
-      0,
+    .addOption(
+      durationOption(
+        '--results-age <duration>',
+        'age after which results are forgotten, longer than any run; 0ms for never',
+        '0ms',
+      ),
     )
     .option('--max-bytes <bytes>', 'most bytes of a stream; no limit unless given', wholeNumber(1))
-    .option(
-      '--lease <duration>',
-      'time after which the lease of a dead coordinator is free',
-      duration,
-      10_000,
+    .addOption(
+      durationOption('--lease <duration>', 'time after which the lease of a dead coordinator is free', '10s'),
     )
     .option('--check', 'make nothing: say what is missing or different, and exit with 1 if anything is');
   addState(addJson(command, 'what is missing or different'));
@@ -80,9 +78,9 @@ async function topology(cli: Cli, options: TopologyCommandOptions): Promise<void
   );
 }
 
-function make(bus: Bus, options: TopologyCommandOptions): Promise<void> {
+async function make(bus: Bus, options: TopologyCommandOptions): Promise<void> {
   const { peer: peers = [], replicas, eventsAge, resultsAge, maxBytes = -1, lease } = options;
-  return ensureTopology(bus, {
+  await ensureTopology(bus, {
     peers,
     replicas,
     eventsMaxAgeMs: eventsAge,
@@ -90,6 +88,17 @@ function make(bus: Bus, options: TopologyCommandOptions): Promise<void> {
     maxBytes,
     leaseTtlMs: lease,
   });
+  await declare(bus, peers);
+}
+
+/** Makes peers known before they start for the first time, so that a run may want them; what a peer announced is left alone. */
+async function declare(bus: Bus, peers: readonly string[]): Promise<void> {
+  const announcements = await openKv(bus, BUCKETS.peers, PeerAnnouncementSchema);
+  for (const name of peers) {
+    await announcements.create(name, { name }).catch((error: unknown) => {
+      if (!isParleyError(error, 'REVISION_CONFLICT')) throw error;
+    });
+  }
 }
 
 function describe(bus: Bus, peers: readonly string[]): string {
@@ -108,13 +117,4 @@ function render(problems: readonly TopologyProblem[]): string {
     [{ heading: 'what' }, { heading: 'setting' }, { heading: 'found' }, { heading: 'wanted' }],
     problems.map(({ name, setting, found, wanted }) => [name, setting, found, wanted]),
   );
-}
-
-/** As in the environment of a service: `250ms`, `5s`, `2m`, `720h`. */
-function duration(text: string): number {
-  try {
-    return field.durationMs('duration', { description: '' }).parse(text);
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
 }

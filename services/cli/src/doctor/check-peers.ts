@@ -52,8 +52,12 @@ async function checkPeer(status: PeerStatus, bus: Bus | undefined): Promise<Find
   const { announcement, description, runId } = status;
   const subject = `peer ${announcement?.name}`;
   if (description === undefined) {
+    const address = announcement?.address ?? '';
+    const detail = address === '' ? 'has never started' : `does not answer at ${address}`;
+    if (runId === '')
+      return [warning(subject, detail, 'no run needs it now; unless it is scaled to zero, look at its log')];
     const advice = 'look at its log; a run with a quorum goes on without it, any other waits';
-    return [problem(subject, `does not answer at ${announcement?.address}`, advice)];
+    return [problem(subject, detail, advice)];
   }
   const { architecture, device, version, trainingMethod } = description;
   const where = runId === '' ? '' : `, learns in run ${runId}`;

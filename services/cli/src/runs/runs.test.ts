@@ -139,6 +139,20 @@ bee   host:2   –                          –  –       –             –  
   );
 });
 
+test('a run is stopped before its first question if a peer stays away for too long', async () => {
+  await using coordinator = await startScriptedCoordinator({ watches: [], run: COMPLETED });
+  const args = ['run', '--questions', '-', '--peer', 'ant', '--peer', 'bee', '--peer-wait', '1500ms'];
+  const { code, stdout, stderr } = await runCommandLine([...args, '--coordinator', coordinator.address], {
+    cwd: tmpdir(),
+    stdin: 'why?',
+  });
+  assert.equal(code, 3, stderr);
+  assert.equal(stdout, '');
+  assert.match(stderr, /Waiting up to 2 s for bee to answer/);
+  assert.match(stderr, /Peer bee does not answer; start it again, or leave it out/);
+  assert.deepEqual(coordinator.asked, ['createRun', 'stopRun']);
+});
+
 test('a record is written, listed and summarised', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'parley-runs-'));
   t.after(() => rm(folder, { recursive: true, force: true }));

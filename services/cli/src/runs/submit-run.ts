@@ -26,10 +26,19 @@ export interface RunRequest {
 /** Prompts of one call, well under any message limit. */
 const PROMPTS_PER_CALL = 1000;
 
+type Coordinator = Pick<Client<typeof CoordinatorService>, 'createRun' | 'submitPrompts'>;
+
 /** Creates a run and gives it all its prompts. Idempotent by run id. @returns the run as created */
-export async function submitRun(
-  client: Pick<Client<typeof CoordinatorService>, 'createRun' | 'submitPrompts'>,
-  { runId, title, peers, recipe, seed, prompts }: RunRequest,
+export async function submitRun(client: Coordinator, request: RunRequest, signal: AbortSignal): Promise<Run> {
+  const run = await createRun(client, request, signal);
+  await submitPrompts(client, request, signal);
+  return run;
+}
+
+/** Creates a run that waits for its prompts; its peers are wanted from now on. Idempotent by run id. */
+export async function createRun(
+  client: Pick<Coordinator, 'createRun'>,
+  { runId, title, peers, recipe, seed }: RunRequest,
   signal: AbortSignal,
 ): Promise<Run> {
   const spec = {
@@ -40,12 +49,20 @@ export async function submitRun(
   };
   const { run } = await client.createRun({ requestId: runId, spec }, { signal });
   if (!run) throw new ParleyError('REMOTE_FAILURE', 'The coordinator created a run without saying which');
+  return run;
+}
+
+/** Gives a run all its prompts, the last of them. Idempotent by their ids. */
+export async function submitPrompts(
+  client: Pick<Coordinator, 'submitPrompts'>,
+  { runId, prompts }: RunRequest,
+  signal: AbortSignal,
+): Promise<void> {
   for (let start = 0; start < prompts.length; start += PROMPTS_PER_CALL) {
     const part = prompts.slice(start, start + PROMPTS_PER_CALL);
     const close = start + PROMPTS_PER_CALL >= prompts.length;
     await client.submitPrompts({ runId, prompts: part, close }, { signal });
   }
-  return run;
 }
 
 /** A name for a run that sorts by time and is unique on this machine: `demo-20261123-170500-3f2a`. */

@@ -849,14 +849,14 @@ export type PeerAnnouncement = Message<"parley.v1.PeerAnnouncement"> & {
   name: string;
 
   /**
-   * host:port of its PeerService.
+   * host:port of its PeerService. Empty where a deployment has declared a peer that has not started yet.
    *
    * @generated from field: string address = 2;
    */
   address: string;
 
   /**
-   * When it started.
+   * When it started; unset where it has not.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 3;
    */
