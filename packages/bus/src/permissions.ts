@@ -47,7 +47,7 @@ const work = (stream: string, durable: string) => [
 /**
  * What a role needs of NATS, and nothing beside. A peer reads its own updates and writes its own versions, events, weights
  * and announcement. Coordinator and pmi read what they work on and write their own results. Only the role `topology`
- * makes, changes or removes streams. docs/security.md says what each could do if it were taken over.
+ * makes, changes or removes streams. SECURITY.md says what each could do if it were taken over.
  *
  * @param peers - names of the peers of the mesh, into whose stores pmi puts what is too large for a message
  */
