@@ -42,7 +42,7 @@ up() {
     start_node
   fi
   wait_for 120 'the API answers' kubectl get --raw /readyz || die "no API: see $STATE/logs"
-  load_archives "$CACHE"/images/{pause,coredns,busybox}.tar
+  load_archives "$CACHE"/images/{pause,coredns,busybox,nats-server}.tar
   kubectl apply --server-side -f <(render manifests/dns.yaml) -f <(render manifests/storage.yaml) >/dev/null
   wait_until_ready
 }

@@ -97,11 +97,7 @@ async function localCluster(): Promise<Tools> {
   await execute(CLUSTER, ['up']);
   await execute(CLUSTER, ['crds']);
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
-  await execute(CLUSTER, [
-    'load',
-    ...IMAGES.map((image) => `parley-${image}:${version}`),
-    'parley-local/nats:latest',
-  ]);
+  await execute(CLUSTER, ['load', ...IMAGES.map((image) => `parley-${image}:${version}`)]);
   const [{ stdout: kubeconfig }, { stdout: bin }] = await Promise.all([
     execute(CLUSTER, ['kubeconfig']),
     execute(CLUSTER, ['bin']),

@@ -43,6 +43,7 @@ export const STEPS: Record<string, Step> = {
   uninstall,
   'cert-manager': certManager,
   keda,
+  'nats-cluster': natsCluster,
 };
 
 /** Values with which every pod is replaced: one annotation of each template differs. */
@@ -348,6 +349,25 @@ async function keda({ other, add }: Surroundings): Promise<string> {
   const asleep = await secondsUntil(0);
   await release.remove();
   return `no peer after ${idle} s idle, all ${awake} s after a run was submitted, none again ${asleep} s after its end`;
+}
+
+/** Three servers of NATS: each is killed in turn during a run, and the others go on. */
+async function natsCluster({ other }: Surroundings): Promise<string> {
+  const release = await other('nats-cluster');
+  const { tools, namespace } = release;
+  await release.deploy(rolled(), { nats: { replicas: 3 } });
+  const found = await duringRun(release, 'nats-cluster', async () => {
+    const pods = await release.pods();
+    const servers = await release.pods('nats');
+    for (const { metadata } of servers) {
+      await tools.kubectl(['-n', namespace, 'delete', 'pod', metadata.name, '--grace-period=0', '--force']);
+      await sleep(3000);
+      await untilReady(release, pods.length);
+    }
+    return `${servers.length} servers killed in turn`;
+  });
+  await release.remove();
+  return found;
 }
 
 async function uninstall({ release }: Surroundings): Promise<string> {

@@ -127,8 +127,8 @@ build_program_image() { # PROGRAM VERSION [USER]
   cached "images/$1.tar" "$version" && return
   root=$(mktemp -d)
   chmod 755 "$root"
-  cp "$CACHE/bin/$1" "$root/$1"
-  write_image "parley-e2e/$1:$2" "$root" "[\"/$1\"]" "${3:-0}"
+  install -D "$CACHE/bin/$1" "$root/bin/$1"
+  write_image "parley-e2e/$1:$2" "$root" "[\"/bin/$1\"]" "${3:-0}"
   rm -rf "$root"
   mark "images/$1.tar" "$version"
 }
@@ -161,8 +161,11 @@ build_all() {
     "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v$KUBE_ROUTER_VERSION"
   go_install local-path-provisioner "$LOCAL_PATH_VERSION" '' \
     "github.com/rancher/local-path-provisioner@v$LOCAL_PATH_VERSION"
+  go_install nats-server "$NATS_SERVER_VERSION" '' \
+    "github.com/nats-io/nats-server/v2@v$NATS_SERVER_VERSION"
   build_program_image pause "$PAUSE_VERSION"
   build_program_image coredns "$COREDNS_VERSION"
+  build_program_image nats-server "$NATS_SERVER_VERSION" 65532
   build_busybox_image
 }
 

@@ -14,6 +14,8 @@ CERT_MANAGER_VERSION=1.21.2
 KEDA_VERSION=2.21.0
 PROMETHEUS_OPERATOR_VERSION=0.85.0
 METRICS_SERVER_VERSION=0.9.0
+# What the chart runs by default: an image of it, for where no registry is reachable.
+NATS_SERVER_VERSION=2.12.15
 # The oldest that builds all of them.
 GO_VERSION=1.26.4
 
