@@ -9,7 +9,7 @@ import type { Identity, Log, Registry } from '@parley/runtime';
 import { busError } from './bus-error.js';
 import { createBusMetrics } from './bus-metrics.js';
 import type { BusMetrics } from './bus-metrics.js';
-import { MIN_NATS_VERSION, isOlder } from './nats-version.js';
+import { MIN_NATS_VERSION, isOlder, tooOld } from './nats-version.js';
 import { peerToken } from './subjects.js';
 
 /** How to log in to NATS. Secrets are read from files at connect time. */
@@ -90,7 +90,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   const connection = await connectFirst(options, url);
   try {
     const version = connection.info?.version ?? 'unknown';
-    if (isOlder(version, MIN_NATS_VERSION)) throw tooOld(url, version);
+    if (isOlder(version, MIN_NATS_VERSION)) throw tooOld(url, version, MIN_NATS_VERSION);
     const jsOptions = { timeout: requestTimeoutMs };
     const jsm = await managerOf(connection, jsOptions, url);
     const listeners = new Set<() => void>();
@@ -199,11 +199,6 @@ async function hasNoSubject(tls: TlsOptions | undefined): Promise<boolean> {
 
 function isDenied(error: unknown): boolean {
   return error instanceof errors.AuthorizationError || error instanceof errors.UserAuthenticationExpiredError;
-}
-
-function tooOld(url: string, found: string): ParleyError {
-  const message = `nats-server at ${url} is version ${found}; ${MIN_NATS_VERSION} or newer is needed, upgrade it`;
-  return new ParleyError('NATS_TOO_OLD', message, { details: { url, found, needed: MIN_NATS_VERSION } });
 }
 
 async function managerOf(

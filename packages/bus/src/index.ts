@@ -14,7 +14,7 @@ export { openKv } from './kv.js';
 export type { KvChange, KvRecord, KvTable } from './kv.js';
 export { acquireLease } from './lease.js';
 export type { Lease, LeaseOptions } from './lease.js';
-export { MIN_NATS_VERSION, isOlder } from './nats-version.js';
+export { MIN_CLUSTERED_NATS_VERSION, MIN_NATS_VERSION, isOlder } from './nats-version.js';
 export { createPublisher } from './publish.js';
 export type { PublishOptions, Published, Publisher, PublisherOptions } from './publish.js';
 export { countMessages, lastSequence, readFrom, readLast, readLastPermitted } from './read.js';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connectBus } from './connect.js';
+import { MIN_CLUSTERED_NATS_VERSION, isOlder } from './nats-version.js';
 import { setup } from './test-support.js';
 import { startNatsServer } from './testing.js';
 import { awaitTopology, checkTopology, ensureTopology, topologyOf, wholeTopology } from './topology.js';
@@ -78,4 +79,16 @@ test('a service that makes nothing waits for what it needs, and says what is mis
     reason: 'STREAM_CONFLICT',
     message: /UPDATES\/peer-ant: filter is parley\.updates\.bee/,
   });
+});
+
+test('copies are refused where a cluster would lose messages', async () => {
+  await using s = await setup();
+  const { version = '' } = s.bus.connection.info ?? {};
+  const old = { ...s.bus, connection: { ...s.bus.connection, info: { version: '2.10.28' } } } as typeof s.bus;
+  await assert.rejects(ensureTopology(old, { replicas: 3 }), {
+    reason: 'NATS_TOO_OLD',
+    message: `nats-server at ${s.bus.url} is version 2.10.28; 2.10.29 or newer is needed for 3 copies of a stream, upgrade it`,
+  });
+  if (isOlder(version, MIN_CLUSTERED_NATS_VERSION))
+    await assert.rejects(ensureTopology(s.bus, { replicas: 3 }), { reason: 'NATS_TOO_OLD' });
 });

@@ -9,6 +9,7 @@ import { JS_CODES, busError, jetStreamCode } from './bus-error.js';
 import type { Bus } from './connect.js';
 import { CONSUMERS, ensureConsumer, findConsumer } from './consumer.js';
 import type { DurableSpec } from './consumer.js';
+import { MIN_CLUSTERED_NATS_VERSION, isOlder, tooOld } from './nats-version.js';
 import { BLOB_STORE, BUCKETS, STREAMS, STREAM_SUBJECTS, peerBlobStore } from './subjects.js';
 import type { StreamName } from './subjects.js';
 
@@ -97,15 +98,18 @@ export function topologyOf(identity: Identity): TopologyScope {
  * restart, but for the waiting times of consumers; any number of processes may call this at once.
  *
  * @param peers - names of peers whose store and consumer are made too
- * @throws ParleyError STREAM_CONFLICT naming each setting that contradicts the wanted structure
+ * @throws ParleyError STREAM_CONFLICT naming each setting that contradicts the wanted structure, NATS_TOO_OLD for copies
  */
 export async function ensureTopology(
   bus: Bus,
   options: TopologyOptions & { peers?: readonly string[] } = {},
 ): Promise<void> {
+  const { replicas = 1, leaseTtlMs = 10_000 } = options;
+  const { version = 'unknown' } = bus.connection.info ?? {};
+  if (replicas > 1 && isOlder(version, MIN_CLUSTERED_NATS_VERSION))
+    throw tooOld(bus.url, version, MIN_CLUSTERED_NATS_VERSION, `for ${replicas} copies of a stream`);
   const scope = wholeTopology(options.peers);
   for (const config of streamConfigs(options)) await ensureStream(bus, config);
-  const { replicas = 1, leaseTtlMs = 10_000 } = options;
   const kvm = new Kvm(bus.js);
   const bucket = { replicas, allow_direct: false };
   await ensureStore(bus, BUCKETS.runs, () => kvm.create(BUCKETS.runs, { ...bucket, history: 16 }));

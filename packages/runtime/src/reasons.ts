@@ -75,7 +75,10 @@ export const REASONS = {
   ADDRESS_UNUSABLE: reason('FAILED_PRECONDITION', 'The host or port cannot be listened on.'),
   NATS_UNREACHABLE: reason('UNAVAILABLE', 'No nats-server answers at the address.'),
   NATS_DENIED: reason('UNAUTHENTICATED', 'The nats-server refused the login.'),
-  NATS_TOO_OLD: reason('FAILED_PRECONDITION', 'The nats-server is older than the oldest supported version.'),
+  NATS_TOO_OLD: reason(
+    'FAILED_PRECONDITION',
+    'The nats-server is older than the oldest supported version, alone or in a cluster.',
+  ),
   NATS_NO_JETSTREAM: reason('FAILED_PRECONDITION', 'The nats-server runs without JetStream.'),
   NATS_NOT_FOUND: reason(
     'FAILED_PRECONDITION',

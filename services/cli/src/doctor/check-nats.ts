@@ -1,4 +1,10 @@
-import { MIN_NATS_VERSION, checkTopology, wholeTopology } from '@parley/bus';
+import {
+  MIN_CLUSTERED_NATS_VERSION,
+  MIN_NATS_VERSION,
+  checkTopology,
+  isOlder,
+  wholeTopology,
+} from '@parley/bus';
 import type { Bus } from '@parley/bus';
 import { clockFinding } from './check-clock.js';
 import { ok, problem, unknown, warning } from './finding.js';
@@ -14,15 +20,27 @@ const FULL = 0.95;
  * @param peers - names of the peers that have announced themselves
  */
 export async function checkNats(bus: Bus, peers: readonly string[], nowMs: () => number): Promise<Finding[]> {
-  const { version = 'unknown', server_name: name = '' } = bus.connection.info ?? {};
-  const roundTripMs = await bus.connection.rtt();
   return [
-    ok('nats', `${name} ${version} (oldest supported: ${MIN_NATS_VERSION}), ${roundTripMs} ms away`),
+    await checkServer(bus),
     ...(await checkStorage(bus)),
     ...(await checkStreams(bus, peers)),
     ...(await checkLags(bus, peers)),
     ...(await checkServerClock(bus, nowMs)),
   ];
+}
+
+async function checkServer(bus: Bus): Promise<Finding> {
+  const { version = 'unknown', server_name: name = '', cluster } = bus.connection.info ?? {};
+  const oldest = cluster === undefined ? MIN_NATS_VERSION : MIN_CLUSTERED_NATS_VERSION;
+  const clustered = cluster === undefined ? '' : ` in cluster ${cluster}`;
+  const roundTripMs = await bus.connection.rtt();
+  const detail = `${name} ${version}${clustered} (oldest supported: ${oldest}), ${roundTripMs} ms away`;
+  if (!isOlder(version, oldest)) return ok('nats', detail);
+  return problem(
+    'nats',
+    detail,
+    'upgrade it: when servers end, a cluster of this version can pass over messages',
+  );
 }
 
 async function checkStorage(bus: Bus): Promise<Finding[]> {
