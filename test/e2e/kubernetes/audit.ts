@@ -4,18 +4,49 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectBus, natsBlobs } from '@parley/bus';
 import { CoordinatorService } from '@parley/contracts';
-import { createCleanupStack, createClient, createSilentLog, openTls } from '@parley/runtime';
+import {
+  createCleanupStack,
+  createClient,
+  createSilentLog,
+  isParleyError,
+  openTls,
+  withDeadline,
+} from '@parley/runtime';
 import { readOutcome, requireComplete } from '../../support/outcome.js';
 import { PEERS } from './release.js';
 import type { Release } from './release.js';
+
+/** A forwarded port can break without a word, and what reads through it then waits for it to come back. */
+const ATTEMPTS = 3;
+const ATTEMPT_MS = 60_000;
 
 /**
  * Requires that every round of a run is in the streams once, that every peer committed its update once, and that its ledger
  * holds as many as it published.
  */
 export async function auditRun(release: Release, runId: string, rounds: number): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await withDeadline({ deadlineMs: ATTEMPT_MS, what: `reading run ${runId}` }, (signal) =>
+        auditOnce(release, runId, rounds, signal),
+      );
+      return;
+    } catch (error) {
+      if (!isParleyError(error, 'DEADLINE_EXCEEDED') || attempt === ATTEMPTS) throw error;
+      console.error(`${error.message}; forwarding the ports anew`);
+    }
+  }
+}
+
+async function auditOnce(
+  release: Release,
+  runId: string,
+  rounds: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { tools, namespace, name } = release;
   const cleanup = createCleanupStack();
+  signal.addEventListener('abort', () => void cleanup.close(), { once: true });
   try {
     const folder = await mkdtemp(join(tmpdir(), 'parley-e2e-'));
     cleanup.defer(() => rm(folder, { recursive: true, force: true }));

@@ -12,6 +12,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { withDeadline } from '@parley/runtime';
 import { createRelease } from './release.js';
 import type { Release } from './release.js';
 import { NotHere, STEPS, execute } from './steps.js';
@@ -20,6 +21,8 @@ import type { Tools } from './tools.js';
 
 const CLUSTER = join(ROOT, 'test/e2e/cluster/cluster.sh');
 const LOCAL_VALUES = join(ROOT, 'test/e2e/kubernetes/local-values.yaml');
+/** Ten times what the slowest step takes, so that one that hangs says so. */
+const STEP_MS = 20 * 60_000;
 const IMAGES = ['coordinator', 'pmi', 'cli', 'peer'];
 
 const { values: options, positionals } = parseArgs({
@@ -42,7 +45,8 @@ const tools =
   options.context === undefined ? await localCluster() : createTools(process.env, options.context);
 const values = [...(options.context === undefined ? [LOCAL_VALUES] : []), ...options.values];
 const namespaces: string[] = [];
-process.exitCode = (await runSteps()) ? 0 : 1;
+// Not by itself: a step that was given up may still have connections.
+process.exit((await runSteps()) ? 0 : 1);
 
 async function runSteps(): Promise<boolean> {
   const release = await prepare('parley-e2e');
@@ -60,7 +64,9 @@ async function runSteps(): Promise<boolean> {
       const started = performance.now();
       const seconds = () => `${((performance.now() - started) / 1000).toFixed(0)} s`.padStart(6);
       try {
-        const found = await STEPS[step](surroundings);
+        const found = await withDeadline({ deadlineMs: STEP_MS, what: `the step ${step}` }, () =>
+          STEPS[step](surroundings),
+        );
         console.log(`✔ ${step.padEnd(14)} ${seconds()}  ${found}`);
       } catch (error) {
         if (error instanceof NotHere) {
