@@ -42,9 +42,7 @@ export async function readLast<S extends DescMessage>(
   options: { stream: string; schema: S; blobs: BlobReader; subject: string },
 ): Promise<Received<MessageShape<S>> | undefined> {
   const { stream, subject, schema, blobs } = options;
-  const found = await persist({ what: `reading ${subject}`, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
-    bus.jsm.streams.getMessage(stream, { last_by_subj: subject }),
-  );
+  const found = await lastStored(bus, stream, subject);
   return found === null ? undefined : decodeMessage(schema, storedMessage(found), blobs);
 }
 
@@ -63,10 +61,14 @@ export async function readLastPermitted<S extends DescMessage>(
 
 /** Sequence of the last message whose subject matches (wildcards allowed); 0 where there is none. */
 export async function lastSequence(bus: Bus, stream: string, subject: string): Promise<number> {
-  const found = await persist({ what: `reading ${subject}`, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
+  const found = await lastStored(bus, stream, subject);
+  return found?.seq ?? 0;
+}
+
+function lastStored(bus: Bus, stream: string, subject: string): Promise<StoredMsg | null> {
+  return persist({ what: `reading ${subject}`, deadlineMs: 3 * bus.requestTimeoutMs }, () =>
     bus.jsm.streams.getMessage(stream, { last_by_subj: subject }),
   );
-  return found?.seq ?? 0;
 }
 
 /** The last message whose subject matches, undecoded, through a consumer; see {@link readLastPermitted}. */
