@@ -131,26 +131,22 @@ async function replacing(release: Release, act: () => Promise<unknown>): Promise
 }
 
 /** Every pod is killed, one after the other. */
-async function kill({ release }: Surroundings): Promise<string> {
+function kill({ release }: Surroundings): Promise<string> {
+  return duringRun(release, 'kill', () => killInTurn(release));
+}
+
+/** Kills pods without grace, one after another, each as soon as the one before is ready again. */
+async function killInTurn(release: Release, component?: string): Promise<string> {
   const { tools, namespace } = release;
-  return duringRun(release, 'kill', async () => {
-    const pods = await release.pods();
-    for (const { metadata } of pods) {
-      await tools.kubectl([
-        '-n',
-        namespace,
-        'delete',
-        'pod',
-        metadata.name,
-        '--grace-period=0',
-        '--force',
-        '--wait=false',
-      ]);
-      await sleep(3000);
-      await untilReady(release, pods.length);
-    }
-    return `${pods.length} pods killed`;
-  });
+  const { length: all } = await release.pods();
+  const victims = await release.pods(component);
+  for (const { metadata } of victims) {
+    const now = ['--grace-period=0', '--force', '--wait=false'];
+    await tools.kubectl(['-n', namespace, 'delete', 'pod', metadata.name, ...now]);
+    await sleep(3000);
+    await untilReady(release, all);
+  }
+  return `${victims.length} pods killed`;
 }
 
 function untilReady(release: Release, count: number): Promise<void> {
@@ -354,18 +350,8 @@ async function keda({ other, add }: Surroundings): Promise<string> {
 /** Three servers of NATS: each is killed in turn during a run, and the others go on. */
 async function natsCluster({ other }: Surroundings): Promise<string> {
   const release = await other('nats-cluster');
-  const { tools, namespace } = release;
   await release.deploy(rolled(), { nats: { replicas: 3 } });
-  const found = await duringRun(release, 'nats-cluster', async () => {
-    const pods = await release.pods();
-    const servers = await release.pods('nats');
-    for (const { metadata } of servers) {
-      await tools.kubectl(['-n', namespace, 'delete', 'pod', metadata.name, '--grace-period=0', '--force']);
-      await sleep(3000);
-      await untilReady(release, pods.length);
-    }
-    return `${servers.length} servers killed in turn`;
-  });
+  const found = await duringRun(release, 'nats-cluster', () => killInTurn(release, 'nats'));
   await release.remove();
   return found;
 }
