@@ -85,10 +85,10 @@ export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved: { p, q, lo
   const [dNll, dKl] = ds;
   const asColumn = (values: Value): Value => g.reshape(values, [values.shape[0], 1]);
   if (!dNll && !dKl) throw new AutodiffError('vocabularyHead: no gradient reached its losses');
-  // Replacing the labels' elements in place waits for whatever else reads the probabilities.
-  const late = after(g, p, y);
   const label = asColumn(labels);
-  const miss = (): Value => g.scatterElements(late, label, g.constantOfShape(label.shape, -1), 1, 'add');
+  // Replacing the labels' elements in place waits for whatever else reads the probabilities.
+  const minusOne = after(g, g.constantOfShape(label.shape, -1), y);
+  const miss = (): Value => g.scatterElements(p, label, minusOne, 1, 'add');
   let wide: Value;
   if (dKl) {
     const pull = g.mul(g.sub(p, q), asColumn(dKl));

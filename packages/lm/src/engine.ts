@@ -80,7 +80,7 @@ export async function createEngine(
   );
   const sequences = createSequenceFeeds(config);
   const shared = { config, runner, sequences, maxBatch, maxBatchTokens };
-  const trainer = createTrainer({ ...shared, weights, recompute: false });
+  const trainer = createTrainer({ ...shared, weights, keep: 'all' });
   const shapes = parameterShapes(config);
   const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
   let tokenizer: Tokenizer | undefined;

@@ -16,6 +16,7 @@ import type { SequenceFeeds } from './sequence-feeds.js';
 import { targetFeeds, weighSequence } from './training-batch.js';
 import type { WeightedSequence } from './training-batch.js';
 import { buildTraining, chunkName, lossChunks, referenceHeadName } from './training-graph.js';
+import type { Kept } from './training-graph.js';
 
 /** What training runs with. */
 export interface TrainerContext {
@@ -24,8 +25,7 @@ export interface TrainerContext {
   readonly sequences: SequenceFeeds;
   readonly weights: ModelWeights;
   readonly maxBatchTokens: number;
-  /** Whether layers are computed again in the backward pass instead of being kept. */
-  readonly recompute: boolean;
+  readonly keep: Kept;
 }
 
 /** Optimiser state that a checkpoint carries. */
@@ -91,14 +91,14 @@ async function addMicroBatch(
   gradients: GradientSums,
   losses: Losses,
 ): Promise<void> {
-  const { config, runner, sequences, weights, recompute } = context;
+  const { config, runner, sequences, weights, keep } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
   const chunks = lossChunks(
     config,
     batch.reduce((count, { target }) => count + target.length, 0),
   );
-  const pass = await runner.pass(`train.${chunks}.${anchored}.${recompute}`, () =>
-    buildTraining(config, weights.adapters, { chunks, anchored, recompute }),
+  const pass = await runner.pass(`train.${chunks}.${anchored}.${keep}`, () =>
+    buildTraining(config, weights.adapters, { chunks, anchored, keep }),
   );
   const training = weights.training();
   const padded = sequences.batch(

@@ -16,9 +16,15 @@ export interface TrainingShape {
   readonly chunks: number;
   /** Whether there is a KL term. */
   readonly anchored: boolean;
-  /** Whether a layer is computed again in the backward pass, instead of being kept. */
-  readonly recompute: boolean;
+  readonly keep: Kept;
 }
+
+/**
+ * What is kept of a layer from the forward to the backward pass: `all` its values; its input and the `products` of its linear
+ * modules, so that norms, attention and activations are computed again (a few percent of a step); or its `input` alone, so that
+ * everything is (about a quarter of a step, or a third).
+ */
+export type Kept = 'all' | 'products' | 'input';
 
 /** The output that holds the gradient of a parameter, or of the embeddings fed as `x`. */
 export function gradientName(name: string): string {
@@ -64,8 +70,6 @@ export function chunkName(name: string, chunk: number): string {
  * Outputs: `nll.c` [M] and `kl.c` [M], unweighted, and the gradients of Σ weights · losses, added to the sums that were fed:
  * of every adapter, or else of every parameter and of `x`. A sum may be fed and fetched in the same memory. The embedding table
  * is no input of its own: it is looked up and its gradient scattered outside, because scattering inside races.
- *
- * What is kept of a layer for its backward pass: its input and its products; or, with `recompute`, its input alone.
  */
 export function buildTraining(
   config: ModelConfig,
@@ -89,7 +93,7 @@ export function buildTraining(
   });
   let d = spreadRows(g, lossGradient(training, residual, shape), place, config.hiddenSize);
   for (const [index, layer] of [...layers.entries()].reverse()) {
-    d = layerGradient(training, layer, index, d, shape.recompute);
+    d = layerGradient(training, layer, index, d, shape.keep);
   }
   if (training.trainsAll) {
     const scale = config.embeddingScale;
@@ -146,26 +150,38 @@ function lossGradient(training: TrainingBuilder, output: Value, { chunks, anchor
   return parts.length === 1 ? parts[0] : g.concat(parts, 0);
 }
 
-/**
- * The gradient with respect to a layer's input, from that of its output. The layer is built again: what has no name of its own
- * among the forward pass's values need not be kept for long.
- */
+/** A layer's values, from its input on. */
+interface KeptLayer extends LayerValues {
+  readonly input: Value;
+}
+
+/** The gradient with respect to a layer's input, from that of its output. */
 function layerGradient(
   training: TrainingBuilder,
-  { input, products }: LayerValues & { readonly input: Value },
+  values: KeptLayer,
   index: number,
   d: Value,
-  recompute: boolean,
+  keep: Kept,
 ): Value {
-  const { builder, attend } = training;
-  // What is computed again must neither begin early nor be merged with the forward pass.
-  const again = (value: Value): Value => after(builder.g, value, [d]);
-  const known = Object.fromEntries(Object.entries(products).map(([role, value]) => [role, again(value)]));
-  const start = again(input);
-  const layer = decoderLayer(builder, start, attend, index, recompute ? undefined : (known as LayerProducts));
+  const { input, middle, output } = keep === 'all' ? values : rebuilt(training, values, index, d, keep);
   const names = layerParameters(training, index);
-  const dMiddle = backward(training, [{ value: layer.output, seed: d }], layer.middle, names.mlp);
-  return backward(training, [{ value: layer.middle, seed: dMiddle }], start, names.attention);
+  const dMiddle = backward(training, [{ value: output, seed: d }], middle, names.mlp);
+  return backward(training, [{ value: middle, seed: dMiddle }], input, names.attention);
+}
+
+/** The layer once more, to be computed when `d` is there: neither early, nor as one with the forward pass. */
+function rebuilt(
+  { builder, attend }: TrainingBuilder,
+  { input, products }: KeptLayer,
+  index: number,
+  d: Value,
+  keep: Kept,
+): KeptLayer {
+  const again = (value: Value): Value => after(builder.g, value, [d]);
+  const roles = Object.entries(products).map(([role, value]) => [role, again(value)]);
+  const known = keep === 'products' ? (Object.fromEntries(roles) as LayerProducts) : undefined;
+  const start = again(input);
+  return { input: start, ...decoderLayer(builder, start, attend, index, known) };
 }
 
 /**
