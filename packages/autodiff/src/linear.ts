@@ -21,12 +21,24 @@ export interface LinearOptions {
 /**
  * `x w^T`, the weight laid out `[outFeatures, inFeatures]` as Hugging Face stores it, on `x [tokens, inFeatures]`.
  * Plain `Gemm` nodes: dx = dy w, dw = dy^T x.
+ * @param weight the matrix, or `product`, which is `x w^T` already, for matrices that need another operator
  */
-export function linear(g: Graph, x: Value, weight: Value, options: LinearOptions = {}): Value {
+export function linear(
+  g: Graph,
+  x: Value,
+  weight: Value | { readonly product: Value },
+  options: LinearOptions = {},
+): Value {
   const { bias, lowRank, addend } = options;
-  const first = bias ?? addend;
-  let y = g.gemm(x, weight, { transB: true, ...(first ? { c: first } : {}) });
-  if (bias && addend) y = g.add(y, addend);
+  let y: Value;
+  if ('product' in weight) {
+    y = bias ? g.add(weight.product, bias) : weight.product;
+    if (addend) y = g.add(y, addend);
+  } else {
+    const first = bias ?? addend;
+    y = g.gemm(x, weight, { transB: true, ...(first ? { c: first } : {}) });
+    if (bias && addend) y = g.add(y, addend);
+  }
   if (!lowRank) return y;
   const narrow = g.gemm(x, lowRank.a, { transB: true });
   return g.gemm(narrow, lowRank.b, { transB: true, alpha: lowRank.scale, c: y });

@@ -39,32 +39,46 @@ export interface CheckpointToSave {
 
 /**
  * Loads a Hugging Face model folder: config.json with model.safetensors or the shards of model.safetensors.index.json.
- * Every parameter is checked for presence and shape before the first byte of any is read; one tensor is converted at a
- * time, so the peak is the model in float32 and nothing more.
- * @throws LmError what `readModelConfig` and `readSafetensors` throw, and `SHARD_MISSING`, `TENSOR_MISSING`,
- * `TENSOR_UNEXPECTED` (a weight this architecture has no place for, which would otherwise be dropped without a word),
- * `TENSOR_SHAPE_MISMATCH`, `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_NOT_FINITE`.
+ * @throws LmError what {@link readModelConfig} and {@link readCheckpoint} throw.
  */
 export function loadCheckpoint(
   folder: string,
   options: { readonly onProgress?: (progress: LoadProgress) => void } = {},
 ): Checkpoint {
   const config = readModelConfig(folder);
+  const tensors = new Map<string, Float32Array<ArrayBuffer>>();
+  const ignored = readCheckpoint(folder, config, (name, values) => tensors.set(name, values), options);
+  return { config, tensors, ignored };
+}
+
+/**
+ * Reads the weights of a model folder, one tensor after another in the order of `parameterShapes`: the peak is what `take` keeps and
+ * one tensor in float32. Every parameter is checked for presence and shape before the first byte of any is read.
+ * @returns tensors of the files that carry nothing the model needs
+ * @throws LmError what `readSafetensors` throws, and `SHARD_MISSING`, `TENSOR_MISSING`, `TENSOR_UNEXPECTED` (a weight this
+ * architecture has no place for, which would otherwise be dropped without a word), `TENSOR_SHAPE_MISMATCH`,
+ * `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_NOT_FINITE`.
+ */
+export function readCheckpoint(
+  folder: string,
+  config: ModelConfig,
+  take: (name: string, values: Float32Array<ArrayBuffer>) => void,
+  options: { readonly onProgress?: (progress: LoadProgress) => void } = {},
+): string[] {
   const shapes = parameterShapes(config);
   using weights = openWeights(folder);
   const located = [...shapes].map(([name, shape]) => locate(folder, weights.readers, name, shape));
   const ignored = findIgnored(folder, config, weights.readers, shapes);
   const totalBytes = located.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const tensors = new Map<string, Float32Array<ArrayBuffer>>();
   let loadedBytes = 0;
   for (const { name, shape, reader, byteLength } of located) {
     const values = reader.readFloats(name, shape);
     requireFinite(values, name, reader.label);
-    tensors.set(name, values);
+    take(name, values);
     loadedBytes += byteLength;
     options.onProgress?.({ tensor: name, loadedBytes, totalBytes });
   }
-  return { config, tensors, ignored };
+  return ignored;
 }
 
 /**

@@ -3,7 +3,10 @@ import type { Graph, Value } from '@parley/graph';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import { int8Linear, quantizeRows } from './int8-linear.js';
+import type { QuantizedRows } from './int8-linear.js';
 import type { LoraAdapter } from './lora.js';
+import type { StoredMatrices } from './stored-matrices.js';
 
 /** A model's graph under construction: what every pass (prefill, decode, score, train) shares. */
 export interface DecoderBuilder {
@@ -18,6 +21,8 @@ export interface DecoderBuilder {
   readonly differentiable: boolean;
   /** `x [rows, in] → [rows, out]` plus `addend`, with the adapter's side path beside it if there is one. */
   linear(x: Value, names: LinearNames, addend?: Value): Value;
+  /** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
+  logits(hidden: Value): Value;
   /** RMSNorm over the last axis. */
   readonly norm: (x: Value, name: string) => Value;
 }
@@ -27,6 +32,8 @@ export type Attend = (layer: number, query: Value, key: Value, value: Value) => 
 
 /** Options of {@link createDecoderBuilder}. */
 export interface DecoderBuilderOptions {
+  /** Matrices that are products of integers here instead of inputs. */
+  readonly stored?: StoredMatrices;
   /** Low-rank side paths to build beside their weights (training); none when merged weights are fed. */
   readonly adapters?: readonly LoraAdapter[];
   /** Default false. */
@@ -37,7 +44,7 @@ export interface DecoderBuilderOptions {
 export function createDecoderBuilder(
   g: Graph,
   config: ModelConfig,
-  { adapters = [], differentiable = false }: DecoderBuilderOptions = {},
+  { adapters = [], differentiable = false, stored }: DecoderBuilderOptions = {},
 ): DecoderBuilder {
   const shapes = parameterShapes(config);
   const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
@@ -52,6 +59,19 @@ export function createDecoderBuilder(
     declared.set(name, value);
     return value;
   };
+  const quantized = new Map<Value, QuantizedRows>();
+  /** `x Wᵀ` for a stored matrix; rows that several matrices read are quantised once. */
+  const storedProduct = (x: Value, name: string): Value | undefined => {
+    const found = stored?.find(name);
+    const shape = shapes.get(name);
+    if (!found || !shape) return undefined;
+    const [outputs, inputs] = shape;
+    const rows = quantized.get(x) ?? quantizeRows(g, x);
+    quantized.set(x, rows);
+    const values = g.initializer(name, [inputs, outputs], found.values, 'int8');
+    const scales = g.initializer(`${name}.scale`, [outputs], found.scales);
+    return int8Linear(g, rows, values, scales);
+  };
   return {
     g,
     config,
@@ -61,13 +81,19 @@ export function createDecoderBuilder(
     used: () => [...declared.keys()],
     linear(x, { weight, bias }, addend) {
       const adapter = byWeight.get(weight);
-      return linear(g, x, parameter(weight), {
+      const product = storedProduct(x, weight);
+      return linear(g, x, product ? { product } : parameter(weight), {
         ...(bias ? { bias: parameter(bias) } : {}),
         ...(addend ? { addend } : {}),
         ...(adapter
           ? { lowRank: { a: parameter(adapter.nameA), b: parameter(adapter.nameB), scale: adapter.scale } }
           : {}),
       });
+    },
+    logits: (hidden) => {
+      const { head } = parameterNames(config);
+      const product = storedProduct(hidden, head) ?? g.gemm(hidden, parameter(head), { transB: true });
+      return softCap(g, product, config.finalSoftCap);
     },
     norm: (x, name) => {
       const weight = parameter(name);
@@ -116,11 +142,6 @@ export function decoderLayers(builder: DecoderBuilder, x: Value, attend: Attend)
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {
   if (config.activation === 'silu') return swiGlu(g, gate, up);
   return differentiable ? geGluTanh(g, gate, up) : g.mul(g.geluTanh(gate), up);
-}
-
-/** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
-export function logitsOf({ g, config, names, parameter }: DecoderBuilder, hidden: Value): Value {
-  return softCap(g, g.gemm(hidden, parameter(names.head), { transB: true }), config.finalSoftCap);
 }
 
 /** cap · tanh(x / cap), or x itself without a cap. */

@@ -5,6 +5,7 @@ import type { Moments, OptimizerSettings } from './adamw.js';
 import { planBatches, roundUp } from './batch-plan.js';
 import { parameterCount, parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import type { Forward } from './forward.js';
 import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
 import type { TrainSequence, TrainStep } from './language-model.js';
@@ -22,6 +23,7 @@ export interface TrainerContext {
   readonly config: ModelConfig;
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
+  readonly forward: Forward;
   readonly weights: ModelWeights;
   readonly maxBatchTokens: number;
 }
@@ -112,12 +114,12 @@ async function addMicroBatch(
   const training = weights.training();
   const padded = sequences.batch(
     batch.map((s) => s.input),
-    training,
+    training.embedding,
   );
   const target = targetFeeds(batch, padded.tokens, rows, anchored);
   const reference = anchored ? await referenceFeeds(context, batch, rows) : {};
   const outputs = await pass.run(
-    training,
+    training.feeds,
     { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },
     {
       nll: null,
@@ -144,16 +146,18 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
 
 /** The anchor's hidden states of the target rows, and its output matrix when the model's own one trains. */
 async function referenceFeeds(
-  { config, runner, sequences, weights }: TrainerContext,
+  { config, forward, weights }: TrainerContext,
   batch: readonly WeightedSequence[],
   rows: number,
 ): Promise<Record<string, Tensor>> {
   const reference = weights.anchor();
   const hidden = new Float32Array(rows * config.hiddenSize);
-  hidden.set(await hiddenOfTargets({ config, runner, sequences }, reference, batch));
+  hidden.set(await hiddenOfTargets({ forward }, reference, batch));
   return {
     'reference.hidden': createTensor('float32', [rows, config.hiddenSize], hidden),
-    ...(weights.adapters.length > 0 ? {} : { [referenceHeadName]: reference[parameterNames(config).head] }),
+    ...(weights.adapters.length > 0
+      ? {}
+      : { [referenceHeadName]: reference.feeds[parameterNames(config).head] }),
   };
 }
 
