@@ -27,6 +27,7 @@ import { createPassRunner } from './pass-runner.js';
 import { resolveDevice } from './resolve-device.js';
 import { score } from './scorer.js';
 import { createSequenceFeeds } from './sequence-feeds.js';
+import { createTextStream } from './tokenizer-stream.js';
 import { loadTokenizer } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { createTrainer } from './trainer.js';
@@ -160,20 +161,22 @@ function loadBase(
 
 function generationSettings(
   config: ModelConfig,
-  { maxTokens, temperature, topP = 1, stopTokens = config.eosTokenIds, stopStrings = [] }: GenerateOptions,
+  options: GenerateOptions,
   tokenizer: () => Tokenizer,
 ): GenerationSettings {
-  const settings = { maxTokens, temperature, topP, stopTokens: new Set(stopTokens) };
-  const wanted = stopStrings.filter((stop) => stop !== '');
-  if (wanted.length === 0) return settings;
-  const text = tokenizer();
-  // Every token stands for at least one of a character's four bytes or is special; a tail this long holds any stop string.
-  const tail = 4 * Math.max(...wanted.map((stop) => stop.length)) + 8;
-  return {
-    ...settings,
-    stopText(tokens) {
-      const decoded = text.decode(tokens.slice(-tail));
-      return wanted.some((stop) => decoded.includes(stop));
-    },
+  const { maxTokens, temperature, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
+  const { topLogProbs = 0, stopTokens = config.eosTokenIds, stopStrings = [] } = options;
+  const settings = {
+    maxTokens,
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    topLogProbs,
+    stopTokens: new Set(stopTokens),
   };
+  if (stopStrings.length === 0) return settings;
+  const text = tokenizer();
+  return { ...settings, watchText: () => createTextStream(text, stopStrings) };
 }

@@ -92,7 +92,7 @@ async function prefill(
   settings: GenerationSettings,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const mode = samplingMode(config, settings);
+  const mode = samplingMode(config, [settings]);
   const pass = await runner.pass(`prefill.${mode}`, () => buildPrefill(config, mode));
   const lengths = rows.map((row) => row.prompt.length);
   for (const part of planBatches(lengths, { maxTokens: maxBatchTokens, evenLengths: true })) {
@@ -105,12 +105,12 @@ async function prefill(
       part.map((slot) => lengths[slot] - 1),
       [part.length, 1],
     );
-    const uniforms = part.map((slot) => rows[slot].uniform);
-    const feeds = { ...batch.feeds, last, ...samplingFeeds(mode, settings, uniforms) };
+    const drawn = part.map((slot) => rows[slot]);
+    const feeds = { ...batch.feeds, last, ...samplingFeeds(mode, drawn) };
     const outputs = await pass.run(weights, feeds);
     part.forEach((slot, i) => {
       cache.writePrompt(slot, outputs, i, lengths[slot]);
-      rows[slot].append(readSample(mode, outputs, i, settings, uniforms[i]));
+      rows[slot].append(readSample(mode, outputs, i, rows[slot]));
     });
   }
 }
@@ -123,7 +123,7 @@ function createDecodeStep(
   cache: KvCache,
   settings: GenerationSettings,
 ): DecodeStep {
-  const mode = samplingMode(config, settings);
+  const mode = samplingMode(config, [settings]);
   const { rows, capacity } = cache;
   const { hiddenSize, layerCount, kvHeadCount, headDim } = config;
   const x = new Float32Array(rows * hiddenSize);
@@ -158,16 +158,11 @@ function createDecodeStep(
         fillDecodeMask(data.subarray(slot * capacity, (slot + 1) * capacity), row.position, window);
       }
     });
-    const uniforms = slots.map((row) => row.uniform);
-    const outputs = await pass.run(
-      weights,
-      { ...feeds, ...samplingFeeds(mode, settings, uniforms) },
-      fetches,
-    );
+    const outputs = await pass.run(weights, { ...feeds, ...samplingFeeds(mode, slots) }, fetches);
     slots.forEach((row, slot) => {
       if (row.finished) return;
       cache.append(slot, row.position, outputs);
-      row.append(readSample(mode, outputs, slot, settings, uniforms[slot]));
+      row.append(readSample(mode, outputs, slot, row));
     });
   };
 }

@@ -28,7 +28,7 @@ export function buildPrefill(config: ModelConfig, mode: SamplingMode): PassGraph
   const caches: LayerCache[] = [];
   const hidden = decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T', caches));
   const ends = graph.gatherRows(graph.reshape(hidden, ['B', 'T', config.hiddenSize]), last);
-  samplingHead(builder, ends, mode);
+  samplingHead(graph, logitsOf(builder, ends), mode);
   outputCaches(graph, caches);
   return { graph, parameters: builder.used() };
 }
@@ -46,7 +46,7 @@ export function buildDecode(config: ModelConfig, mode: SamplingMode): PassGraph 
   const inputs = attentionInputs(builder, 'B', 1, ['B', 1, 1, 'S']);
   const fresh: LayerCache[] = [];
   const hidden = decoderLayers(builder, x, cachedAttention(builder, inputs, 'B', 'S', fresh));
-  samplingHead(builder, hidden, mode);
+  samplingHead(graph, logitsOf(builder, hidden), mode);
   outputCaches(graph, fresh);
   return { graph, parameters: builder.used() };
 }

@@ -1,5 +1,6 @@
 import type { ModelConfig } from './config.js';
 import type { OptimizerSettings } from './adamw.js';
+import type { TokenLogProb } from './sampling.js';
 
 /** A tensor of float32 values, row-major. */
 export interface Tensor {
@@ -65,26 +66,45 @@ export interface GenerateItem {
   readonly seed: number;
 }
 
-/** How sequences are continued. */
+/**
+ * How sequences are continued. Penalty, temperature and filters apply in the order of {@link SamplingSettings}; each row's
+ * choices depend on these options, its seed and its own logits alone.
+ */
 export interface GenerateOptions {
   readonly maxTokens: number;
-  /** 0 is greedy; ties go to the lowest token id. */
+  /** 0 is greedy, ties go to the lowest token id, and topK, topP and minP are then refused; else at least 1e-6. */
   readonly temperature: number;
-  /** Nucleus mass in (0, 1]; default 1. */
+  /** Draw from this many likeliest tokens; default 0: all. */
+  readonly topK?: number;
+  /** Nucleus mass in (0, 1]; default 1: all. */
   readonly topP?: number;
+  /** Draw from tokens at least this many times as likely as the likeliest, in [0, 1]; default 0: all. */
+  readonly minP?: number;
+  /** Makes tokens of prompt and continuation less likely, in [0.01, 100]; default 1: none; below 1: likelier. */
+  readonly repetitionPenalty?: number;
+  /** Report this many of the likeliest tokens at each position, at most {@link maxTopLogProbs}; default 0. */
+  readonly topLogProbs?: number;
   /** Sampling one of these ends the sequence; it is part of `tokens` and `logProbs`. Default: the model's own. */
   readonly stopTokens?: readonly number[];
-  /** Text that ends the sequence once the decoded continuation contains it; needs a model loaded from a folder. */
+  /**
+   * Text that ends the sequence once the decoded continuation contains it, wherever tokens begin and end; needs a model
+   * loaded from a folder. Its tokens are part of `tokens` and `logProbs`; to cut it off the text, see `createTextStream`.
+   */
   readonly stopStrings?: readonly string[];
 }
 
 /** A generated continuation. */
 export interface Completion {
   readonly tokens: number[];
-  /** Of each chosen token at temperature 1, nats; includes the stop token when one was sampled. */
+  /** Of each chosen token at temperature 1 before penalty and filters, nats; includes the stop token if one was sampled. */
   readonly logProbs: Float32Array;
+  /**
+   * The likeliest tokens at each position, by falling log-probability; of one kind with `logProbs`, and whatever was
+   * chosen. Only if asked for.
+   */
+  readonly topLogProbs?: readonly (readonly TokenLogProb[])[];
   readonly finish: 'stop' | 'length';
-  /** Mean entropy of the distributions sampled from, at temperature 1, nats per token. */
+  /** Mean entropy of the model's distributions at temperature 1, before penalty and filters, nats per token. */
   readonly meanEntropy: number;
 }
 
