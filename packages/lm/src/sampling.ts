@@ -1,4 +1,4 @@
-import { rankLogits } from './token-ranking.js';
+import { likeliestFew, rankLogits } from './token-ranking.js';
 import type { TokenRanking } from './token-ranking.js';
 
 /** A token and its log-probability at temperature 1 before any penalty or filter, in nats, as a float32. */
@@ -116,18 +116,14 @@ export function penalise(logits: Float32Array, penalty: number, seen: readonly n
   return scores;
 }
 
-/** The first `count` tokens of a row of raw logits with their log-probabilities. */
+/** The `count` likeliest tokens of a row of raw logits with their log-probabilities. */
 export function likeliestTokens(
   logits: Float32Array,
   count: number,
   logProbOf: (token: number) => number,
 ): TokenLogProb[] {
   if (count === 0) return [];
-  const ranking = rankLogits(logits);
-  return Array.from({ length: Math.min(count, ranking.length) }, (_, rank) => {
-    const token = ranking.token(rank);
-    return { token, logProb: logProbOf(token) };
-  });
+  return likeliestFew(logits, count).map((token) => ({ token, logProb: logProbOf(token) }));
 }
 
 /**

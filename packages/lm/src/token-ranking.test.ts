@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { rankLogits } from './token-ranking.js';
+import { likeliestFew, rankLogits } from './token-ranking.js';
 
 test('tokens are ranked as a whole sort would rank them, ties by id', () => {
   const logit = fc.oneof(
@@ -26,6 +26,7 @@ test('tokens are ranked as a whole sort would rank them, ties by id', () => {
         order.map((_, rank) => ranking.logit(rank)),
         order.map((token) => logits[token]),
       );
+      for (const count of [0, 1, 5]) assert.deepEqual(likeliestFew(logits, count), order.slice(0, count));
     }),
     { numRuns: 500 },
   );
