@@ -41,11 +41,6 @@ export interface SamplingSettings {
   readonly topLogProbs: number;
 }
 
-/** Most tokens reported beside the chosen one. */
-export const maxTopLogProbs = 20;
-/** Least temperature above 0; its inverse has to stay a float32 of some use. */
-export const minTemperature = 1e-6;
-
 /** What one draw depends on besides the logits; never on other rows of a batch. */
 export interface SamplingRow {
   readonly settings: SamplingSettings;
