@@ -75,7 +75,7 @@ export interface GenerateItem {
 }
 
 /**
- * How sequences are continued. Penalty, temperature and filters apply in the order of {@link SamplingSettings}; each row's
+ * How sequences are continued. Penalty, temperature and filters apply in the order of `SamplingSettings`; each row's
  * choices depend on these options, its seed and its own logits alone.
  */
 export interface GenerateOptions {
@@ -90,7 +90,7 @@ export interface GenerateOptions {
   readonly minP?: number;
   /** Makes tokens of prompt and continuation less likely, in [0.01, 100]; default 1: none; below 1: likelier. */
   readonly repetitionPenalty?: number;
-  /** Report this many of the likeliest tokens at each position, at most {@link maxTopLogProbs}; default 0. */
+  /** Report this many of the likeliest tokens at each position, at most 20; default 0. */
   readonly topLogProbs?: number;
   /** Sampling one of these ends the sequence; it is part of `tokens` and `logProbs`. Default: the model's own. */
   readonly stopTokens?: readonly number[];

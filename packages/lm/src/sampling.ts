@@ -1,4 +1,4 @@
-import { rankLogits } from './token-ranking.js';
+import { likeliestFew, rankLogits } from './token-ranking.js';
 import type { TokenRanking } from './token-ranking.js';
 
 /** A token and its log-probability at temperature 1 before any penalty or filter, in nats, as a float32. */
@@ -40,11 +40,6 @@ export interface SamplingSettings {
   /** How many of the likeliest tokens are reported beside the chosen one. */
   readonly topLogProbs: number;
 }
-
-/** Most tokens reported beside the chosen one. */
-export const maxTopLogProbs = 20;
-/** Least temperature above 0; its inverse has to stay a float32 of some use. */
-export const minTemperature = 1e-6;
 
 /** What one draw depends on besides the logits; never on other rows of a batch. */
 export interface SamplingRow {
@@ -112,23 +107,18 @@ export function penalise(logits: Float32Array, penalty: number, seen: readonly n
   if (penalty === 1) return logits;
   const factor = Math.fround(penalty);
   const scores = logits.slice();
-  for (const token of seen)
-    scores[token] = logits[token] < 0 ? logits[token] * factor : logits[token] / factor;
+  for (const token of seen) scores[token] = logits[token] < 0 ? logits[token] * factor : logits[token] / factor;
   return scores;
 }
 
-/** The first `count` tokens of a row of raw logits with their log-probabilities. */
+/** The `count` likeliest tokens of a row of raw logits with their log-probabilities. */
 export function likeliestTokens(
   logits: Float32Array,
   count: number,
   logProbOf: (token: number) => number,
 ): TokenLogProb[] {
   if (count === 0) return [];
-  const ranking = rankLogits(logits);
-  return Array.from({ length: Math.min(count, ranking.length) }, (_, rank) => {
-    const token = ranking.token(rank);
-    return { token, logProb: logProbOf(token) };
-  });
+  return likeliestFew(logits, count).map((token) => ({ token, logProb: logProbOf(token) }));
 }
 
 /**

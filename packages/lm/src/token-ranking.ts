@@ -8,9 +8,10 @@ export interface TokenRanking {
   logit(rank: number): number;
 }
 
-/** Buckets for each nat below the largest logit, and how many of them; the last takes all that is further below. */
-const bucketsPerNat = 16;
-const bucketCount = 1024;
+/** How far below the largest logit tokens are told apart before they are sorted, in nats. */
+const bucketedNats = 64;
+/** Tokens that share a bucket where logits spread over a few nats, roughly. */
+const tokensPerBucket = 64;
 
 /**
  * Ranks a row of logits: exactly, but sorted only as far as it is read, since a draw mostly needs a few tokens of a
@@ -18,29 +19,43 @@ const bucketCount = 1024;
  * it is reached.
  */
 export function rankLogits(logits: Float32Array): TokenRanking {
-  const max = largestOf(logits);
-  const bucketOf = (logit: number): number =>
-    Math.min(bucketCount - 1, Math.floor((max - logit) * bucketsPerNat)) | 0;
-  const ends = new Uint32Array(bucketCount);
-  for (const logit of logits) ends[bucketOf(logit)]++;
-  for (let bucket = 1; bucket < bucketCount; bucket++) ends[bucket] += ends[bucket - 1];
-  const order = new Uint32Array(logits.length);
+  const size = logits.length;
+  const bucketsPerNat = Math.ceil(size / (8 * tokensPerBucket));
+  const lastBucket = bucketedNats * bucketsPerNat;
+  let max = -Infinity;
+  for (let token = 0; token < size; token++) if (logits[token] > max) max = logits[token];
+  const buckets = new Uint32Array(size);
+  const ends = new Uint32Array(lastBucket + 1);
+  for (let token = 0; token < size; token++) {
+    const bucket = Math.min(lastBucket, (max - logits[token]) * bucketsPerNat) | 0;
+    buckets[token] = bucket;
+    ends[bucket]++;
+  }
+  for (let bucket = 1; bucket <= lastBucket; bucket++) ends[bucket] += ends[bucket - 1];
+  const order = new Uint32Array(size);
   const starts = ends.slice();
-  for (let token = logits.length - 1; token >= 0; token--) order[--starts[bucketOf(logits[token])]] = token;
+  for (let token = size - 1; token >= 0; token--) order[--starts[buckets[token]]] = token;
   let sorted = 0;
   let nextBucket = 0;
   const token = (rank: number): number => {
-    while (sorted <= rank) {
-      order.subarray(sorted, ends[nextBucket]).sort((a, b) => logits[b] - logits[a] || a - b);
-      sorted = ends[nextBucket++];
+    for (; sorted <= rank; sorted = ends[nextBucket++]) {
+      const end = ends[nextBucket];
+      if (end - sorted > 1) order.subarray(sorted, end).sort((a, b) => logits[b] - logits[a] || a - b);
     }
     return order[rank];
   };
-  return { length: logits.length, token, logit: (rank) => logits[token(rank)] };
+  return { length: size, token, logit: (rank) => logits[token(rank)] };
 }
 
-function largestOf(logits: Float32Array): number {
-  let max = -Infinity;
-  for (const logit of logits) if (logit > max) max = logit;
-  return max;
+/** The first `count` tokens of a ranking of logits, without the ranking: quicker for a few. */
+export function likeliestFew(logits: Float32Array, count: number): number[] {
+  const few: number[] = [];
+  for (let token = 0; token < logits.length; token++) {
+    if (few.length === count && !(logits[token] > logits[few[count - 1]])) continue;
+    if (few.length === count) few.pop();
+    let rank = few.length;
+    while (rank > 0 && logits[token] > logits[few[rank - 1]]) rank--;
+    few.splice(rank, 0, token);
+  }
+  return few;
 }

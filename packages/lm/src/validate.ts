@@ -2,7 +2,7 @@ import type { ModelConfig } from './config.js';
 import type { OptimizerSettings } from './adamw.js';
 import type { GenerateItem, GenerateOptions, ScoreItem, TrainSequence } from './language-model.js';
 import { LmError } from './lm-error.js';
-import { maxTopLogProbs, minTemperature } from './sampling.js';
+import { samplingProblems } from './sampling-problems.js';
 
 /** Refuses malformed generation requests before anything is computed. */
 export function validateGenerate(
@@ -10,66 +10,15 @@ export function validateGenerate(
   items: readonly GenerateItem[],
   options: GenerateOptions,
 ): void {
-  const { maxTokens, stopStrings = [] } = options;
-  checkNumber(Number.isInteger(maxTokens) && maxTokens >= 1, 'maxTokens', maxTokens, 'a positive integer');
-  validateSampling(options);
-  stopStrings.forEach((stop, index) => checkStopString(stop, `stopStrings[${index}]`));
+  const problems = samplingProblems(options);
+  if (problems.length > 0) invalid(`${problems.join('; ')}.`);
+  const { maxTokens } = options;
   items.forEach(({ prompt, seed }, index) => {
     checkPrompt(config, prompt, `items[${index}].prompt`);
     if (!Number.isSafeInteger(seed))
       invalid(`items[${index}].seed is ${seed}; give a safe integer.`, { index });
     checkFits(config, index, prompt.length, maxTokens, 'maxTokens');
   });
-}
-
-function validateSampling(options: GenerateOptions): void {
-  const { temperature, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, topLogProbs = 0 } = options;
-  checkNumber(
-    temperature === 0 || (temperature >= minTemperature && temperature < Infinity),
-    'temperature',
-    temperature,
-    `0 for greedy, or a number of at least ${minTemperature}`,
-  );
-  checkNumber(
-    Number.isSafeInteger(topK) && topK >= 0,
-    'topK',
-    topK,
-    'a positive integer, or 0 for all tokens',
-  );
-  checkNumber(topP > 0 && topP <= 1, 'topP', topP, 'a number in (0, 1]');
-  checkNumber(minP >= 0 && minP <= 1, 'minP', minP, 'a number in [0, 1]');
-  checkNumber(
-    repetitionPenalty >= 0.01 && repetitionPenalty <= 100,
-    'repetitionPenalty',
-    repetitionPenalty,
-    'a number in [0.01, 100]; 1 penalises nothing',
-  );
-  checkNumber(
-    Number.isInteger(topLogProbs) && topLogProbs >= 0 && topLogProbs <= maxTopLogProbs,
-    'topLogProbs',
-    topLogProbs,
-    `an integer in [0, ${maxTopLogProbs}]`,
-  );
-  const idle = [
-    ...(topK > 0 ? [`topK ${topK}`] : []),
-    ...(topP < 1 ? [`topP ${topP}`] : []),
-    ...(minP > 0 ? [`minP ${minP}`] : []),
-  ];
-  if (temperature === 0 && idle.length > 0) {
-    invalid(
-      `temperature 0 always takes the likeliest token, so ${idle.join(' and ')} would change nothing; ` +
-        'give a temperature above 0 or leave the filters out.',
-    );
-  }
-}
-
-function checkStopString(stop: string, name: string): void {
-  if (stop === '') invalid(`${name} is empty, which would end every sequence at once; leave it out.`);
-  if (stop.includes('\uFFFD')) {
-    invalid(
-      `${name} holds U+FFFD, which also stands for a character whose bytes have not all arrived; leave it out.`,
-    );
-  }
 }
 
 /** Refuses malformed scoring requests before anything is computed. */
@@ -119,7 +68,9 @@ export function validateTrainStep(
 
 function validateSettings(settings: OptimizerSettings): void {
   const { learningRate, beta1, beta2, epsilon, weightDecay, maxGradNorm } = settings;
-  const check = checkNumber;
+  const check = (ok: boolean, name: string, value: number, expected: string): void => {
+    if (!ok) invalid(`${name} is ${value}; give ${expected}.`);
+  };
   check(
     Number.isFinite(learningRate) && learningRate >= 0,
     'learningRate',
@@ -136,10 +87,6 @@ function validateSettings(settings: OptimizerSettings): void {
     'a number of at least 0',
   );
   check(maxGradNorm > 0, 'maxGradNorm', maxGradNorm, 'a positive number, or Infinity for no clipping');
-}
-
-function checkNumber(ok: boolean, name: string, value: number, expected: string): void {
-  if (!ok) invalid(`${name} is ${value}; give ${expected}.`);
 }
 
 function checkWeight(value: number, name: string, index: number): void {
