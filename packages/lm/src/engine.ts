@@ -132,6 +132,7 @@ export async function createEngine(
       contextTokens: config.maxPositions,
       device,
       threads,
+      keepsVersions: weights.keepsVersions,
       step: trainer.state.step,
     }),
     async generate(items, generateOptions, hooks) {

@@ -174,6 +174,8 @@ export interface LanguageModelInfo {
   /** The device that computes, after `auto` is resolved. */
   readonly device: string;
   readonly threads: number;
+  /** Whether sequences under way end with the weights they began with while others are trained or imported (LoRA). */
+  readonly keepsVersions: boolean;
   /** Optimiser steps taken so far, over all imports. */
   readonly step: number;
 }
@@ -185,8 +187,9 @@ export interface ModelState {
 }
 
 /**
- * A model in its own worker thread. Calls are served one after the other in the order made; the same calls give the same
- * results bit by bit on the same machine and thread count.
+ * A model in its own worker thread. Calls begin in the order made, each when the one before it has ended; only generations let the
+ * next call begin at once and share a running batch. What a sequence or a span gets does not depend on what is computed beside it:
+ * the same calls give the same results bit by bit on the same machine and thread count.
  *
  * Every method rejects with {@link LmError}: `MODEL_CLOSED` after close, `WORKER_FAILED` when the thread died,
  * `ARGUMENT_INVALID` for malformed arguments, `PROMPT_TOO_LONG` (details: `index`, `promptTokens`, `maxTokens`,

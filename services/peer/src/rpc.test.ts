@@ -114,7 +114,10 @@ test('a peer answers, scores and describes itself', async (t) => {
 
   await t.test('settings of sampling reach the engine, and tokens are reported with their text', async () => {
     const ask = async (sampling: object) => {
-      const [response] = await answers(peer, { items: [question('a')], sampling: { ...GREEDY, ...sampling } });
+      const [response] = await answers(peer, {
+        items: [question('a')],
+        sampling: { ...GREEDY, ...sampling },
+      });
       ok(response?.outcome.case === 'completion');
       return response.outcome.value;
     };
