@@ -12,6 +12,8 @@ export interface FuzzBase {
   readonly files: Readonly<Record<string, Uint8Array>>;
   /** The files that mutations go to; the others stay as they are. */
   readonly targets: Readonly<Record<string, FileKind>>;
+  /** What messages call a file that the reader is given as bytes alone. */
+  readonly labels?: readonly string[];
 }
 
 /** One damaged folder: `file` of base `base` replaced by `mutation.bytes`. */
@@ -28,14 +30,23 @@ export function sweepCases(bases: readonly FuzzBase[]): (() => FuzzCase)[] {
       .filter(([, kind]) => kind === 'json')
       .flatMap(([file]) =>
         fieldPaths(JSON.parse(Buffer.from(base.files[file]).toString())).flatMap((path) =>
-          fieldValues.map((value) => () => ({ base, file, mutation: setField(base.files[file], path, value) })),
+          fieldValues.map((value) => () => ({
+            base,
+            file,
+            mutation: setField(base.files[file], path, value),
+          })),
         ),
       ),
   );
 }
 
 /** Random case `index`: the same for the same seed, target and index. */
-export function randomCase(bases: readonly FuzzBase[], target: string, seed: number, index: number): FuzzCase {
+export function randomCase(
+  bases: readonly FuzzBase[],
+  target: string,
+  seed: number,
+  index: number,
+): FuzzCase {
   const draw = createDraw(seed, target, index);
   const base = draw.pick(bases);
   const [file, kind] = draw.pick(Object.entries(base.targets));
@@ -50,6 +61,11 @@ function fieldPaths(value: unknown, prefix: readonly string[] = []): string[][] 
   return entries.flatMap(([key, inner]) => {
     const path = [...prefix, key];
     const isTable = Object.keys((inner ?? {}) as object).length > 40;
-    return [path, ...(isTable ? fieldPaths(Object.fromEntries(Object.entries(inner as object).slice(0, 1)), path) : fieldPaths(inner, path))];
+    return [
+      path,
+      ...(isTable
+        ? fieldPaths(Object.fromEntries(Object.entries(inner as object).slice(0, 1)), path)
+        : fieldPaths(inner, path)),
+    ];
   });
 }

@@ -15,7 +15,21 @@ type Container = Json[] | Record<string, Json>;
 /** Values that parsers, sizes, indices and messages trip over. */
 const values: readonly (() => Json)[] = [
   ...[null, true, false, 0, -1, 1, 2, 7, 3.5, 255, 65536, 1e9, 2 ** 31, 2 ** 32 - 2, 2 ** 53, 1e308, -1e308],
-  ...[5e-324, '', 'x', ' ', '-1', '1', 'true', '\u0000', '\ud800', '🦜', '__proto__', '../../etc/passwd', 'type'],
+  ...[
+    5e-324,
+    '',
+    'x',
+    ' ',
+    '-1',
+    '1',
+    'true',
+    '\u0000',
+    '\ud800',
+    '🦜',
+    '__proto__',
+    '../../etc/passwd',
+    'type',
+  ],
 ].map((value) => () => value);
 const structures: readonly (() => Json)[] = [
   () => [],
@@ -31,24 +45,79 @@ const structures: readonly (() => Json)[] = [
   () => JSON.parse('{"__proto__": {"type": "Sequence"}}') as Json,
   () => ({ constructor: null, hasOwnProperty: 1 }),
   () => 'x'.repeat(100_000),
-  () => nested(5000),
+  () => nested(500),
 ];
 
 /** Strings that some key of the four files takes. */
 const words: Readonly<Record<string, readonly string[]>> = {
   type: [
-    ...['BPE', 'Unigram', 'WordPiece', 'WordLevel', 'Sequence', 'Split', 'ByteLevel', 'Replace', 'Strip', 'Fuse'],
+    ...[
+      'BPE',
+      'Unigram',
+      'WordPiece',
+      'WordLevel',
+      'Sequence',
+      'Split',
+      'ByteLevel',
+      'Replace',
+      'Strip',
+      'Fuse',
+    ],
     ...['ByteFallback', 'Metaspace', 'NFC', 'NFKC', 'Lowercase', 'Prepend', 'BertNormalizer', 'Precompiled'],
     ...['FixedLength', 'Digits', 'Punctuation', 'Whitespace', 'WhitespaceSplit', 'BertPreTokenizer'],
-    ...['TemplateProcessing', 'BertProcessing', 'RobertaProcessing', 'CTC', 'BPEDecoder', 'StripAccents', 'Nope'],
+    ...[
+      'TemplateProcessing',
+      'BertProcessing',
+      'RobertaProcessing',
+      'CTC',
+      'BPEDecoder',
+      'StripAccents',
+      'Nope',
+    ],
   ],
   Regex: [
-    ...['(', '[', '(a+)+$', '(\\p{L}+)*\\d', '(.*)*!', '\\s+(?!\\S)', '(?<n>a)\\k<n>', '(?i:x', '\\p{Nope}', '', '^'],
-    ...['a{1,1000000000}', '(?:a{1000}){1000}', '(x+x+)+y', '(\\s|\\s)+\\S', '[z-a]', '(?<=a+)b', '()*', '|', '\\'],
+    ...[
+      '(',
+      '[',
+      '(a+)+$',
+      '(\\p{L}+)*\\d',
+      '(.*)*!',
+      '\\s+(?!\\S)',
+      '(?<n>a)\\k<n>',
+      '(?i:x',
+      '\\p{Nope}',
+      '',
+      '^',
+    ],
+    ...[
+      'a{1,1000000000}',
+      '(?:a{1000}){1000}',
+      '(x+x+)+y',
+      '(\\s|\\s)+\\S',
+      '[z-a]',
+      '(?<=a+)b',
+      '()*',
+      '|',
+      '\\',
+    ],
     ...['(?:a?){30}a{30}', '(e|ee)+q', '[['.repeat(300)],
   ],
   behavior: ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous', 'Nope'],
-  dtype: ['F32', 'F16', 'BF16', 'F64', 'I64', 'BOOL', 'F4', 'F8_E8M0', 'C64', 'f32', '', 'toString', '__proto__'],
+  dtype: [
+    'F32',
+    'F16',
+    'BF16',
+    'F64',
+    'I64',
+    'BOOL',
+    'F4',
+    'F8_E8M0',
+    'C64',
+    'f32',
+    '',
+    'toString',
+    '__proto__',
+  ],
   rope_type: ['default', 'llama3', 'yarn', 'linear', 'dynamic'],
   hidden_act: ['silu', 'swish', 'gelu', 'relu'],
   hidden_activation: ['gelu_pytorch_tanh', 'gelu_new', 'gelu'],
@@ -103,28 +172,50 @@ function mutateValue(draw: Draw, document: { root: Json }): { description: strin
     case 1:
       return set(draw.pick(structures)(), 'set to');
     case 2:
-      return set(draw.chance(0.5) ? [current] : { [draw.pick(['type', 'content', 'a'])]: current }, 'wrapped as');
+      return set(
+        draw.chance(0.5) ? [current] : { [draw.pick(['type', 'content', 'a'])]: current },
+        'wrapped as',
+      );
     case 3: {
       const other = choosePlace(draw, document);
-      return set(clone((other.holder as Record<string, Json>)[other.key]), `copied from ${other.path.join('.')}:`);
+      return set(
+        clone((other.holder as Record<string, Json>)[other.key]),
+        `copied from ${other.path.join('.')}:`,
+      );
     }
     case 4:
       if (typeof current !== 'object' || current === null) return set(draw.pick(values)(), 'set to');
       if (Array.isArray(current)) {
-        const value = draw.chance(0.5) && current.length > 0 ? clone(draw.pick(current)) : draw.pick(values)();
+        const value =
+          draw.chance(0.5) && current.length > 0 ? clone(draw.pick(current)) : draw.pick(values)();
         current.splice(draw.below(current.length + 1), 0, value);
         return { description: `${at}: inserted ${preview(value)}`, path };
       } else {
-        const name = draw.pick(['__proto__', 'constructor', 'toString', 'type', 'length', 'a', '', 'toJSON', 'end']);
+        const name = draw.pick([
+          '__proto__',
+          'constructor',
+          'toString',
+          'type',
+          'length',
+          'a',
+          '',
+          'toJSON',
+          'end',
+        ]);
         put(current, name, draw.pick(values)());
         return { description: `${at}: added "${name}"`, path: [...path, name] };
       }
     case 5:
       return typeof current === 'number'
-        ? set(draw.pick([current + 1, current - 1, -current, 2 * current, current / 2, current * 1e6]), 'scaled to')
+        ? set(
+            draw.pick([current + 1, current - 1, -current, 2 * current, current / 2, current * 1e6]),
+            'scaled to',
+          )
         : set(draw.pick(values)(), 'set to');
     case 6:
-      return typeof current === 'string' ? set(editText(draw, current), 'edited to') : set(draw.pick(values)(), 'set to');
+      return typeof current === 'string'
+        ? set(editText(draw, current), 'edited to')
+        : set(draw.pick(values)(), 'set to');
     case 7:
       if (!Array.isArray(holder) && path.length > 0 && draw.chance(0.5)) {
         const renamed = `${key}_`;
@@ -139,7 +230,10 @@ function mutateValue(draw: Draw, document: { root: Json }): { description: strin
 }
 
 /** A place of the document; each level is as likely as the next, however many members it has. */
-function choosePlace(draw: Draw, document: { root: Json }): { holder: Container; key: string; path: string[] } {
+function choosePlace(
+  draw: Draw,
+  document: { root: Json },
+): { holder: Container; key: string; path: string[] } {
   let holder: Container = document as unknown as Record<string, Json>;
   let key = 'root';
   const path: string[] = [];
@@ -166,7 +260,10 @@ export function mutateText(draw: Draw, source: Uint8Array): Mutation {
     case 0:
       return done(text.slice(0, at), `cut after ${at} characters`);
     case 1:
-      return done(text + draw.pick(['}', ',', '\u0000', text, ' '.repeat(1000), '/* */']), 'something appended');
+      return done(
+        text + draw.pick(['}', ',', '\u0000', text, ' '.repeat(1000), '/* */']),
+        'something appended',
+      );
     case 2:
       return done(`\uFEFF${text}`, 'byte order mark put in front');
     case 3: {
@@ -185,24 +282,47 @@ export function mutateText(draw: Draw, source: Uint8Array): Mutation {
       const number = [...text.matchAll(/(?<=[:[,]\s*)-?\d[\d.e+-]*/g)];
       if (number.length === 0) return done('', 'emptied');
       const { index, 0: old } = draw.pick(number);
-      const literal = draw.pick(['NaN', 'Infinity', '1e999', '-1e999', '0x10', '007', '1.', '--1', '1'.repeat(400)]);
-      return done(text.slice(0, index) + literal + text.slice(index + old.length), `number at ${index} is ${literal}`);
+      const literal = draw.pick([
+        'NaN',
+        'Infinity',
+        '1e999',
+        '-1e999',
+        '0x10',
+        '007',
+        '1.',
+        '--1',
+        '1'.repeat(400),
+      ]);
+      return done(
+        text.slice(0, index) + literal + text.slice(index + old.length),
+        `number at ${index} is ${literal}`,
+      );
     }
     case 6: {
       const key = [...text.matchAll(/"([^"\\]+)"\s*:/g)];
       if (key.length === 0) return done('{}', 'emptied');
       const { index, 0: name } = draw.pick(key);
       const value = draw.pick(['null', '0', '"x"', '[]', '{}', '-1', '1e308']);
-      return done(`${text.slice(0, index)}${name} ${value}, ${text.slice(index)}`, `${name} also given as ${value}`);
+      return done(
+        `${text.slice(0, index)}${name} ${value}, ${text.slice(index)}`,
+        `${name} also given as ${value}`,
+      );
     }
     case 7: {
       const depth = draw.pick([100, 5000, 100_000]);
-      const [open, close] = draw.pick([['[', ']'], ['{"a":', '1}']] as const);
-      const bomb = open.repeat(depth) + (open === '[' ? '' : '0') + (open === '[' ? close : '}').repeat(depth);
+      const [open, close] = draw.pick([
+        ['[', ']'],
+        ['{"a":', '1}'],
+      ] as const);
+      const bomb =
+        open.repeat(depth) + (open === '[' ? '' : '0') + (open === '[' ? close : '}').repeat(depth);
       const value = [...text.matchAll(/(?<=:\s*)(null|true|false|-?\d+|"[^"\\]*")/g)];
       if (value.length === 0) return done(bomb, `nested ${depth} deep`);
       const { index, 0: old } = draw.pick(value);
-      return done(text.slice(0, index) + bomb + text.slice(index + old.length), `nested ${depth} deep at ${index}`);
+      return done(
+        text.slice(0, index) + bomb + text.slice(index + old.length),
+        `nested ${depth} deep at ${index}`,
+      );
     }
     case 8:
       return done(draw.pick(['', 'null', '[]', '0', '"x"', '{}', '\u0000', '{"a":1}']), 'replaced whole');
@@ -215,7 +335,23 @@ export function mutateText(draw: Draw, source: Uint8Array): Mutation {
 
 function editText(draw: Draw, text: string): string {
   const at = draw.below(text.length + 1);
-  const insert = draw.pick(['(', ')', '[', '*', '+', '{9', '\\', '\u0000', '\ud800', ' ', '{% for', '{{', '}}', 'e', '│']);
+  const insert = draw.pick([
+    '(',
+    ')',
+    '[',
+    '*',
+    '+',
+    '{9',
+    '\\',
+    '\u0000',
+    '\ud800',
+    ' ',
+    '{% for',
+    '{{',
+    '}}',
+    'e',
+    '│',
+  ]);
   return draw.pick([text.slice(0, at), text.slice(0, at) + insert + text.slice(at), text.repeat(2), insert]);
 }
 
