@@ -1,12 +1,12 @@
 /** Reads the restricted JSON of a safetensors header from its bytes, without building values that nothing needs. */
 export interface HeaderScanner {
-  /** Bytes read so far. */
-  readonly position: number;
   /** `{ "key": … }`: `member` must read each value. Keys may come in any order and only once. */
   object(member: (key: string) => void): void;
   string(): string;
   /** `[…]` of at most `maxItems` non-negative safe integers; null, having read nothing, for anything else. */
   sizes(maxItems: number): number[] | null;
+  /** Whether the next value is an object; true as well where the header ends, for reading on to tell. */
+  atObject(): boolean;
   /** Whether the next value is a string. */
   atString(): boolean;
   /** The text of the next value up to where it could end, cut short, for a message. */
@@ -69,9 +69,6 @@ export function createHeaderScanner(
     return at === start || leadingZero || !Number.isSafeInteger(value) ? null : value;
   };
   return {
-    get position() {
-      return at;
-    },
     string,
     object(member) {
       expect(code('{'));
@@ -101,6 +98,10 @@ export function createHeaderScanner(
         items.push(item);
       } while (accept(comma));
       return give(accept(code(']')) ? items : null);
+    },
+    atObject() {
+      skipSpaces();
+      return at >= bytes.length || bytes[at] === code('{');
     },
     atString() {
       skipSpaces();

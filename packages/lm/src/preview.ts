@@ -11,7 +11,7 @@ export function preview(value: unknown): string {
 function shallowJson(value: unknown, depth: number): string {
   if (value === undefined) return 'absent';
   if (typeof value === 'string') return quote(value);
-  if (typeof value !== 'object' || value === null) return String(value);
+  if (typeof value !== 'object' || value === null) return String(value as number | boolean | bigint | null);
   if (depth === 0) return '…';
   const entries = Object.entries(value).slice(0, maxItems);
   const isList = Array.isArray(value);
@@ -24,5 +24,7 @@ function shallowJson(value: unknown, depth: number): string {
 }
 
 function quote(text: string): string {
-  return text.length > maxCharacters ? `${JSON.stringify(text.slice(0, maxCharacters))}…` : JSON.stringify(text);
+  return text.length > maxCharacters
+    ? `${JSON.stringify(text.slice(0, maxCharacters))}…`
+    : JSON.stringify(text);
 }

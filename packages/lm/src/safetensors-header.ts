@@ -38,6 +38,7 @@ export const maxHeaderBytes = 100_000_000;
 
 /** More than any published file has; what is kept of a tensor's entry takes several times its text in memory. */
 const maxTensors = 1 << 17;
+const maxMetadata = 4096;
 /** PyTorch's own limit. */
 const maxDimensions = 64;
 
@@ -48,7 +49,7 @@ const maxDimensions = 64;
  */
 export function parseHeader(label: string, bytes: Uint8Array, dataBytes: number) {
   const scanner = createHeaderScanner(bytes, (problem, cause) => invalid(label, problem, { cause }));
-  if (scanner.excerpt().at(0) !== '{') throw invalid(label, 'its header is not JSON, or not a JSON object');
+  if (!scanner.atObject()) throw invalid(label, 'its header is not JSON, or not a JSON object');
   const metadata: [string, string][] = [];
   const entries: [string, TensorEntry][] = [];
   scanner.object((name) => {
@@ -67,9 +68,11 @@ function readMetadata(label: string, scanner: HeaderScanner, metadata: [string, 
     invalid(label, `its "__metadata__" is not a map of strings: it has ${scanner.excerpt()}`, {
       field: '__metadata__',
     });
-  if (scanner.excerpt().at(0) !== '{') throw refuse();
+  if (!scanner.atObject()) throw refuse();
   scanner.object((key) => {
     if (!scanner.atString()) throw refuse();
+    if (metadata.length === maxMetadata)
+      throw invalid(label, `its "__metadata__" has more than ${maxMetadata} entries`);
     metadata.push([key, scanner.string()]);
   });
 }
@@ -81,7 +84,7 @@ function readEntry(label: string, name: string, scanner: HeaderScanner): TensorE
   let dtype: SafetensorsDtype | undefined;
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
-  if (scanner.excerpt().at(0) !== '{')
+  if (!scanner.atObject())
     throw refuse('dtype', `is ${scanner.excerpt()} instead of "dtype", "shape" and "data_offsets"`);
   scanner.object((field) => {
     const found = scanner.excerpt();

@@ -60,7 +60,7 @@ function fieldPaths(value: unknown, prefix: readonly string[] = []): string[][] 
   const entries = Object.entries(value).slice(0, Array.isArray(value) ? 2 : 40);
   return entries.flatMap(([key, inner]) => {
     const path = [...prefix, key];
-    const isTable = Object.keys((inner ?? {}) as object).length > 40;
+    const isTable = typeof inner === 'object' && inner !== null && Object.keys(inner).length > 40;
     return [
       path,
       ...(isTable

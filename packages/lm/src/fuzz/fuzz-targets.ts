@@ -98,7 +98,7 @@ const question = { question: 'What?', answers: [{ speaker: 0, peer: 'ada', text:
 
 function useTokenizer(folder: string): void {
   const files = readTokenizerFiles(folder);
-  const tokenizer = createTokenizer(files, readModelConfig(folder));
+  const tokenizer = createTokenizer(files, readModelConfig(folder), { timeLimitMs: 500 });
   for (const text of texts) {
     for (const addSpecialTokens of [false, true]) {
       const ids = tokenizer.encode(text, { addSpecialTokens });
