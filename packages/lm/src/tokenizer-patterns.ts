@@ -9,9 +9,6 @@ const { SplitPreTokenizer } = tokenizers as unknown as {
   readonly SplitPreTokenizer: new (config: object) => { pre_tokenize_text(text: string): string[] };
 };
 
-/** One pattern has this long for all probes, which together have some ten thousand characters. */
-const probeMs = 1000;
-
 /** Runs of one kind of character, and what ends them: where searches that take exponential time are found out. */
 const runs = [
   'a',
@@ -38,9 +35,15 @@ const ends = ['!', 'x', '\u0000'];
 /**
  * Refuses regular expressions that do not compile or that need too long for simple text. The search for a pattern that
  * passes can still be slow on other text: encoding keeps to a time limit as well.
+ * @param limitMs for all probes of one pattern, which together have some ten thousand characters
  * @throws LmError `TOKENIZER_INVALID` naming the pattern's place.
  */
-export function checkPatterns(patterns: RuleContext['patterns'], label: string, timeLimit: TimeLimit): void {
+export function checkPatterns(
+  patterns: RuleContext['patterns'],
+  label: string,
+  timeLimit: TimeLimit,
+  limitMs: number,
+): void {
   for (const { at, source } of patterns) {
     const refuse = (problem: string, cause?: unknown): LmError =>
       new LmError(
@@ -50,9 +53,9 @@ export function checkPatterns(patterns: RuleContext['patterns'], label: string, 
       );
     try {
       timeLimit.run(
-        probeMs,
+        limitMs,
         () => probe(source),
-        () => refuse(`a regular expression that takes more than ${probeMs} ms on short text`),
+        () => refuse(`a regular expression that takes more than ${limitMs} ms on short text`),
       );
     } catch (cause) {
       if (cause instanceof LmError) throw cause;

@@ -77,7 +77,7 @@ export interface Tokenizer {
 /** Choices that the files do not make. */
 export interface TokenizerOptions {
   /**
-   * The longest that encoding one text may take, to which 20 µs a character are added; default 10 s. Ordinary text takes
+   * The longest that trying a regular expression on loading, or encoding one text, may take, to which 20 µs a character are added; default 10 s. Ordinary text takes
    * about 1 µs a character: it is for regular expressions of tokenizer.json whose search goes on for ever.
    */
   readonly timeLimitMs?: number;
@@ -100,9 +100,9 @@ export function createTokenizer(
   const label = join(files.folder, 'tokenizer.json');
   const checked = checkTokenizer(files.tokenizer, label);
   const timeLimit = createTimeLimit();
-  checkPatterns(checked.patterns, label, timeLimit);
   checkVocabulary(files.folder, checked.size, config);
   const { timeLimitMs = 10_000 } = options;
+  checkPatterns(checked.patterns, label, timeLimit, timeLimitMs);
   const limited = <T>(what: string, characters: number, action: () => T): T => {
     const limitMs = Math.ceil(timeLimitMs + characters / 50);
     const late = (): LmError => failure(label, checked, `${what} takes more than ${limitMs} ms`);

@@ -162,7 +162,7 @@ function mutateValue(draw: Draw, document: { root: Json }): { description: strin
     return { description: `${at}: ${what} ${preview(value)}`, path };
   };
   const known = words[path.at(-1) ?? ''];
-  if (known && draw.chance(0.6)) return set(draw.pick(known), 'set to');
+  if (known && draw.chance(0.4)) return set(draw.pick(known), 'set to');
   switch (draw.below(9)) {
     case 0:
       if (Array.isArray(holder)) holder.splice(Number(key), 1);
