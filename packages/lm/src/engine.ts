@@ -94,7 +94,7 @@ export async function createEngine(
   const forward = createForward({ config, runner, sequences, weights });
   const shared = { config, runner, sequences, forward, maxBatch, maxBatchTokens };
   const scheduler = createGenerationScheduler(shared);
-  const trainer = createTrainer({ ...shared, weights });
+  const trainer = createTrainer({ ...shared, weights, recompute: false });
   const shapes = parameterShapes(config);
   const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
   let tokenizer: Tokenizer | undefined;
