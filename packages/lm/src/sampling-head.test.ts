@@ -121,7 +121,8 @@ function arbitraryRow(seed: number): DrawnRow {
   const pick = <T>(step: number, values: readonly T[]): T =>
     values[Math.floor(uniformAt(seed, step, 1) * values.length)];
   const temperature = pick(0, [0, 0, 0.3, 1, 1.8]);
-  const filter = temperature === 0 ? {} : pick(1, [{}, { topK: 5 }, { topP: 0.9 }, { topP: 0.5 }, { minP: 0.1 }]);
+  const filter =
+    temperature === 0 ? {} : pick(1, [{}, { topK: 5 }, { topP: 0.9 }, { topP: 0.5 }, { minP: 0.1 }]);
   const settings = samplingSettings({
     temperature,
     ...filter,

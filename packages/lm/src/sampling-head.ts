@@ -175,7 +175,8 @@ export function readSample(
   index: number,
   row: SamplingRow,
 ): SampledToken {
-  const floats = (name: string): Float32Array => rowOf(outputs[name].data as Float32Array, outputs[name], index);
+  const floats = (name: string): Float32Array =>
+    rowOf(outputs[name].data as Float32Array, outputs[name], index);
   if (mode === 'logits') return sampleRow(floats('logits'), row);
   const integers = (name: string): BigInt64Array =>
     rowOf(outputs[name].data as BigInt64Array, outputs[name], index);
@@ -198,8 +199,7 @@ export function readSample(
   const candidates = candidateRanking(integers('candidates'), floats('candidateScores'));
   const draw = (ranking: TokenRanking): number | null =>
     drawFiltered(ranking, logits.length, settings, 1 / floats('largestMass')[0], row.uniform);
-  const token =
-    draw(candidates) ?? draw(rankLogits(penalise(logits, settings.repetitionPenalty, row.seen)))!;
+  const token = draw(candidates) ?? draw(rankLogits(penalise(logits, settings.repetitionPenalty, row.seen)))!;
   return { token, logProb: logProbOf(token), entropy, top };
 }
 

@@ -107,7 +107,8 @@ export function penalise(logits: Float32Array, penalty: number, seen: readonly n
   if (penalty === 1) return logits;
   const factor = Math.fround(penalty);
   const scores = logits.slice();
-  for (const token of seen) scores[token] = logits[token] < 0 ? logits[token] * factor : logits[token] / factor;
+  for (const token of seen)
+    scores[token] = logits[token] < 0 ? logits[token] * factor : logits[token] / factor;
   return scores;
 }
 

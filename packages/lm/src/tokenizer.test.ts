@@ -160,7 +160,9 @@ for (const name of [...families, 'stripping'] as const) {
     const tokenizer = name === 'stripping' ? loadStripping() : load(name);
     const stops = ['e', ' the', 'é', '😀 e', '是', '\n'];
     const texts = fc
-      .array(fc.constantFrom('the ', 'x', ' is 1', 'é', '😀', ' e', '是', '日', '\n', '  '), { maxLength: 10 })
+      .array(fc.constantFrom('the ', 'x', ' is 1', 'é', '😀', ' e', '是', '日', '\n', '  '), {
+        maxLength: 10,
+      })
       .map((words) => tokenizer.encode(words.join('')));
     // Bytes cut characters in two; special tokens have no text.
     const anyTokens = fc.array(fc.nat(tokenizer.vocabSize - 1), { maxLength: 12 });

@@ -33,7 +33,8 @@ test('sampling settings that are out of range are refused by name, with what to 
   for (const [changes, message] of refusals) {
     assert.throws(
       () => check(changes),
-      (error) => error instanceof LmError && error.reason === 'ARGUMENT_INVALID' && message.test(error.message),
+      (error) =>
+        error instanceof LmError && error.reason === 'ARGUMENT_INVALID' && message.test(error.message),
       JSON.stringify(changes),
     );
   }
