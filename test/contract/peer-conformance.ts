@@ -148,12 +148,12 @@ export function peerConformance(
     testWhere(logProbs, 'Generate reports every token and the likeliest ones, if asked', async () => {
       const filtered = { ...SAMPLING, topK: 30, minP: 0.01, repetitionPenalty: 1.1, topLogProbs: 3 };
       const [response] = await wire.stream('Generate', { items: items('1 + 1'), sampling: filtered });
-      const { tokens, completionTokens, logProb } = response!['completion'] as JsonObject;
+      const { tokens, completionTokens, logProb } = response['completion'] as JsonObject;
       const reported = tokens as JsonObject[];
       equal(reported.length, Number(completionTokens));
       const chosen = reported.map((token) => token['chosen'] as JsonObject);
       const sum = chosen.reduce((total, entry) => total + Number(entry['logProb']), 0);
-      ok(Math.abs(sum - Number(logProb)) < 1e-6, `${sum} and ${String(logProb)}`);
+      ok(Math.abs(sum - Number(logProb)) < 1e-6, `${sum} and ${JSON.stringify(logProb)}`);
       reported.forEach((token, position) => {
         const likeliest = token['likeliest'] as JsonObject[];
         const falling = likeliest.map((entry) => Number(entry['logProb']));
@@ -162,12 +162,12 @@ export function peerConformance(
           falling,
           falling.toSorted((a, b) => b - a),
         );
-        const same = likeliest.find((entry) => entry['token'] === chosen[position]!['token']);
+        const same = likeliest.find((entry) => entry['token'] === chosen[position]['token']);
         if (same) deepEqual(same, chosen[position]);
-        else ok(Number(chosen[position]!['logProb']) <= falling[2]!);
+        else ok(Number(chosen[position]['logProb']) <= falling[2]);
       });
       const [plain] = await wire.stream('Generate', { items: items('1 + 1'), sampling: SAMPLING });
-      deepEqual((plain!['completion'] as JsonObject)['tokens'] ?? [], []);
+      deepEqual((plain['completion'] as JsonObject)['tokens'] ?? [], []);
     });
 
     testWhere(

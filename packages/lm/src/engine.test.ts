@@ -467,7 +467,7 @@ test('bad input is refused by name before anything changes', async () => {
   await refuses(
     () => engine.generate([item], { ...options, temperature: -1 }, {}),
     'ARGUMENT_INVALID',
-    /temperature is -1; give 0 for greedy/,
+    /temperature is -1, give 0 for greedy/,
   );
   await refuses(
     () => engine.score([{ prompt: toyTokens(40, 1), target: toyTokens(25, 1) }], false),

@@ -26,7 +26,7 @@ const settings = fc.record<SamplingSettings>({
   temperature: fc.constantFrom(0.05, 0.5, 1, 2.5),
   topK: fc.nat(12),
   topP: fc.oneof(fc.constant(1), fc.double({ min: 0.01, max: 0.999, noNaN: true })),
-  minP: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1, noNaN: true })),
+  minP: fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true })),
   repetitionPenalty: fc.constantFrom(1, 0.8, 1.3),
   topLogProbs: fc.nat(8),
 });

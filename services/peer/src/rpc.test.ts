@@ -132,7 +132,7 @@ test('a peer answers, scores and describes itself', async (t) => {
       deepEqual(ids(await ask({ ...filter, temperature: 1, topLogProbs: 2 })), ids(greedy));
     const penalised = await ask({ repetitionPenalty: 100, topLogProbs: 2 });
     ok(new Set(ids(penalised)).size > new Set(ids(greedy)).size, 'what was said is not repeated');
-    for (const { likeliest } of penalised.tokens) ok(likeliest[0]!.logProb >= likeliest[1]!.logProb);
+    for (const { likeliest } of penalised.tokens) ok(likeliest[0].logProb >= likeliest[1].logProb);
   });
 
   await t.test('an item is answered alike whatever it is batched with, and by its own seed', async () => {
