@@ -24,10 +24,21 @@ export interface LinearOptions {
 /**
  * `x w^T`, the weight laid out `[outFeatures, inFeatures]` as Hugging Face stores it, on `x [tokens, inFeatures]`.
  * Plain `Gemm` nodes.
+ * @param weight the matrix; or `product`, which is `x w^T` already, for matrices that need another operator: then there is no gradient
  */
-export function linear(g: Graph, x: Value, weight: Value, options: LinearOptions = {}): Value {
+export function linear(
+  g: Graph,
+  x: Value,
+  weight: Value | { readonly product: Value },
+  options: LinearOptions = {},
+): Value {
   const { bias, lowRank, addend, computed } = options;
   const narrow = lowRank ? g.gemm(x, lowRank.a, { transB: true }) : undefined;
+  if ('product' in weight) {
+    const terms = [weight.product, bias, addend].filter((term) => term !== undefined);
+    const sum = terms.reduce((a, b) => g.add(a, b));
+    return withLowRank(g, sum, options, narrow);
+  }
   const y = computed ?? product(g, x, weight, options, narrow);
   g.composite({
     kind: 'Linear',
@@ -43,12 +54,17 @@ function product(
   g: Graph,
   x: Value,
   weight: Value,
-  { bias, addend, lowRank }: LinearOptions,
+  options: LinearOptions,
   narrow: Value | undefined,
 ): Value {
+  const { bias, addend } = options;
   const first = bias ?? addend;
   let y = g.gemm(x, weight, { transB: true, ...(first ? { c: first } : {}) });
   if (bias && addend) y = g.add(y, addend);
+  return withLowRank(g, y, options, narrow);
+}
+
+function withLowRank(g: Graph, y: Value, { lowRank }: LinearOptions, narrow: Value | undefined): Value {
   return lowRank && narrow ? g.gemm(narrow, lowRank.b, { transB: true, alpha: lowRank.scale, c: y }) : y;
 }
 

@@ -44,9 +44,11 @@ export const noGradientOperators: ReadonlySet<string> = new Set([
   'GreaterOrEqual',
   'Less',
   'LessOrEqual',
+  'MatMulIntegerToFloat',
   'Not',
   'Or',
   'Range',
+  'Round',
   'Shape',
   'Sign',
 ]);

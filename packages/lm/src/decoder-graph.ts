@@ -3,7 +3,10 @@ import type { Graph, Value } from '@parley/graph';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import { int8Linear, quantizeRows } from './int8-linear.js';
+import type { QuantizedRows } from './int8-linear.js';
 import type { LoraAdapter } from './lora.js';
+import type { StoredMatrices } from './stored-matrices.js';
 
 /** A model's graph under construction: what every pass (prefill, decode, score, train) shares. */
 export interface DecoderBuilder {
@@ -23,6 +26,8 @@ export interface DecoderBuilder {
    * @param computed the result, where it is known: only its gradients are built then
    */
   readonly linear: (x: Value, names: LinearNames, addend?: Value, computed?: Value) => Value;
+  /** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
+  logits(hidden: Value): Value;
   /** RMSNorm over the last axis. */
   readonly norm: (x: Value, name: string) => Value;
 }
@@ -32,6 +37,8 @@ export type Attend = (layer: number, query: Value, key: Value, value: Value) => 
 
 /** Options of {@link createDecoderBuilder}. */
 export interface DecoderBuilderOptions {
+  /** Matrices that are products of integers here instead of inputs. */
+  readonly stored?: StoredMatrices;
   /** Low-rank side paths to build beside their weights (training); none when merged weights are fed. */
   readonly adapters?: readonly LoraAdapter[];
   /** Default false. */
@@ -42,7 +49,7 @@ export interface DecoderBuilderOptions {
 export function createDecoderBuilder(
   g: Graph,
   config: ModelConfig,
-  { adapters = [], differentiable = false }: DecoderBuilderOptions = {},
+  { adapters = [], differentiable = false, stored }: DecoderBuilderOptions = {},
 ): DecoderBuilder {
   const shapes = parameterShapes(config);
   const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
@@ -57,6 +64,19 @@ export function createDecoderBuilder(
     declared.set(name, value);
     return value;
   };
+  const quantized = new Map<Value, QuantizedRows>();
+  /** `x Wᵀ` for a stored matrix; rows that several matrices read are quantised once. */
+  const storedProduct = (x: Value, name: string): Value | undefined => {
+    const found = stored?.find(name);
+    const shape = shapes.get(name);
+    if (!found || !shape) return undefined;
+    const [outputs, inputs] = shape;
+    const rows = quantized.get(x) ?? quantizeRows(g, x);
+    quantized.set(x, rows);
+    const values = g.initializer(name, [inputs, outputs], found.values, 'int8');
+    const scales = g.initializer(`${name}.scale`, [outputs], found.scales);
+    return int8Linear(g, rows, values, scales);
+  };
   return {
     g,
     config,
@@ -70,7 +90,8 @@ export function createDecoderBuilder(
     },
     linear(x, { weight, bias }, addend, computed) {
       const adapter = byWeight.get(weight);
-      return linear(g, x, parameter(weight), {
+      const product = storedProduct(x, weight);
+      return linear(g, x, product ? { product } : parameter(weight), {
         ...(bias ? { bias: parameter(bias) } : {}),
         ...(addend ? { addend } : {}),
         ...(computed ? { computed } : {}),
@@ -78,6 +99,11 @@ export function createDecoderBuilder(
           ? { lowRank: { a: parameter(adapter.nameA), b: parameter(adapter.nameB), scale: adapter.scale } }
           : {}),
       });
+    },
+    logits: (hidden) => {
+      const { head } = parameterNames(config);
+      const product = storedProduct(hidden, head) ?? g.gemm(hidden, parameter(head), { transB: true });
+      return softCap(g, product, config.finalSoftCap);
     },
     norm: (x, name) => {
       const weight = parameter(name);
@@ -157,11 +183,6 @@ export function decoderLayer(
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {
   if (config.activation === 'silu') return swiGlu(g, gate, up);
   return differentiable ? geGluTanh(g, gate, up) : g.mul(g.geluTanh(gate), up);
-}
-
-/** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
-export function logitsOf({ g, config, names, parameter }: DecoderBuilder, hidden: Value): Value {
-  return softCap(g, g.gemm(hidden, parameter(names.head), { transB: true }), config.finalSoftCap);
 }
 
 /** cap · tanh(x / cap), or x itself without a cap. */

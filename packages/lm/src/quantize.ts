@@ -1,83 +1,73 @@
 import { LmError } from './lm-error.js';
 
-/** A matrix [outputs, inputs] in 8 bits, in the layout of onnxruntime's `MatMulNBits`. */
+/** A matrix [outputs, inputs] in 8 bits, one scale an output, transposed for onnxruntime's integer products. */
 export interface QuantizedMatrix {
-  /**
-   * [outputs, blocks, block], blocks = ⌈inputs / block⌉: ŵ = (packed − 128) · scale. What lies beyond the last input is 128, which
-   * stands for zero.
-   */
-  readonly packed: Uint8Array<ArrayBuffer>;
-  /** [outputs, blocks], positive; zero where a whole block is zero. */
+  /** [inputs, outputs], each in −127 … 127: ŵ[o][i] = values[i · outputs + o] · scales[o]. */
+  readonly values: Int8Array<ArrayBuffer>;
+  /** [outputs], positive; zero where all weights of an output are zero. */
   readonly scales: Float32Array<ArrayBuffer>;
 }
 
-/** What stands for zero. */
-export const int8ZeroPoint = 128;
-/** Largest distance from it, on both sides: symmetric, so that −w is as exact as w. */
+/** Largest level, on both sides of zero: symmetric, so that −w is as exact as w. */
 const maxLevel = 127;
 /** The smallest normal float32: below it a scale would lose the digits that the error bound needs. */
 const minScale = 2 ** -126;
+/** Rows and columns transposed together, so that both sides stay in the processor's cache. */
+const tile = 64;
 
 /**
- * Rounds a matrix to 8 bits, a scale for every `block` consecutive inputs of an output (absmax, round to nearest, ties away
- * from zero): |w − ŵ| ≤ scale / 2 up to float32 rounding.
+ * Rounds a matrix to 8 bits, a scale for each output (absmax, round to nearest, halves up): |w − ŵ| ≤ scale / 2 up to float32
+ * rounding.
  * @param weights [outputs, inputs], finite
- * @param block values that share a scale; a power of two, at least 16 (`MatMulNBits`)
- * @throws LmError `ARGUMENT_INVALID` for a block or a size that does not fit.
+ * @throws LmError `ARGUMENT_INVALID` for a size that does not fit.
  */
-export function quantizeInt8(
-  weights: Float32Array,
-  outputs: number,
-  inputs: number,
-  block: number,
-): QuantizedMatrix {
-  if (weights.length !== outputs * inputs || !Number.isInteger(Math.log2(block)) || block < 16) {
+export function quantizeInt8(weights: Float32Array, outputs: number, inputs: number): QuantizedMatrix {
+  if (weights.length !== outputs * inputs) {
     throw new LmError(
       'ARGUMENT_INVALID',
-      `${weights.length} weights cannot be quantised as [${outputs}, ${inputs}] in blocks of ${block}; give outputs · inputs weights, ` +
-        'and a power of two from 16 on.',
+      `${weights.length} weights cannot be quantised as [${outputs}, ${inputs}]; give ${outputs * inputs}.`,
     );
   }
-  const blocks = Math.ceil(inputs / block);
-  const packed = new Uint8Array(outputs * blocks * block);
-  const scales = new Float32Array(outputs * blocks);
-  for (let b = 0; b < scales.length; b++) {
-    const column = (b % blocks) * block;
-    const from = Math.floor(b / blocks) * inputs + column;
-    const count = Math.min(block, inputs - column);
+  const scales = new Float32Array(outputs);
+  const inverses = new Float64Array(outputs);
+  for (let o = 0; o < outputs; o++) {
     let largest = 0;
-    for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(weights[from + i]));
-    scales[b] = largest === 0 ? 0 : Math.max(minScale, largest / maxLevel);
-    const inverse = largest === 0 ? 0 : 1 / scales[b];
-    const to = b * block;
-    for (let i = 0; i < count; i++) packed[to + i] = level(weights[from + i] * inverse);
-    packed.fill(int8ZeroPoint, to + count, to + block);
+    for (let i = o * inputs; i < (o + 1) * inputs; i++) {
+      const magnitude = Math.abs(weights[i]);
+      if (magnitude > largest) largest = magnitude;
+    }
+    if (largest === 0) continue;
+    scales[o] = Math.max(minScale, largest / maxLevel);
+    inverses[o] = 1 / scales[o];
   }
-  return { packed, scales };
+  const values = new Int8Array(outputs * inputs);
+  for (let firstOutput = 0; firstOutput < outputs; firstOutput += tile) {
+    const lastOutput = Math.min(outputs, firstOutput + tile);
+    for (let firstInput = 0; firstInput < inputs; firstInput += tile) {
+      const lastInput = Math.min(inputs, firstInput + tile);
+      for (let o = firstOutput; o < lastOutput; o++) {
+        const inverse = inverses[o];
+        for (let i = firstInput; i < lastInput; i++) {
+          values[i * outputs + o] = Math.max(
+            -maxLevel,
+            Math.min(maxLevel, Math.floor(weights[o * inputs + i] * inverse + 0.5)),
+          );
+        }
+      }
+    }
+  }
+  return { values, scales };
 }
 
-/** The nearest of 1 … 255; the addition of a half rounds by truncation, because what is truncated is positive. */
-function level(value: number): number {
-  return value < 0
-    ? Math.max(1, Math.ceil(value - 0.5) + int8ZeroPoint)
-    : Math.min(255, Math.floor(value + 0.5) + int8ZeroPoint);
-}
-
-/**
- * Writes row `row` [inputs] of a quantised matrix into `out`, from `offset` on.
- * @param inputs and `block` as the matrix was quantised with
- */
-export function dequantizeRow(
-  { packed, scales }: QuantizedMatrix,
-  row: number,
-  inputs: number,
-  block: number,
+/** Writes what the weights [inputs] of one output stand for into `out`, from `offset` on. */
+export function dequantizeOutput(
+  { values, scales }: QuantizedMatrix,
+  output: number,
   out: Float32Array,
   offset = 0,
 ): void {
-  const blocks = Math.ceil(inputs / block);
-  const from = row * blocks * block;
-  for (let i = 0; i < inputs; i++) {
-    out[offset + i] = (packed[from + i] - int8ZeroPoint) * scales[row * blocks + Math.floor(i / block)];
-  }
+  const outputs = scales.length;
+  const scale = scales[output];
+  const inputs = values.length / outputs;
+  for (let i = 0; i < inputs; i++) out[offset + i] = values[i * outputs + output] * scale;
 }

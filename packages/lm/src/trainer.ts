@@ -5,6 +5,7 @@ import type { Moments, OptimizerSettings } from './adamw.js';
 import { planBatches } from './batch-plan.js';
 import { parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import type { Forward } from './forward.js';
 import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
 import type { TrainSequence, TrainStep } from './language-model.js';
@@ -23,6 +24,7 @@ export interface TrainerContext {
   readonly config: ModelConfig;
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
+  readonly forward: Forward;
   readonly weights: ModelWeights;
   readonly maxBatchTokens: number;
   readonly keep: Kept;
@@ -103,13 +105,13 @@ async function addMicroBatch(
   const training = weights.training();
   const padded = sequences.batch(
     batch.map((s) => s.input),
-    training,
+    training.embedding,
   );
   const target = targetFeeds(batch, padded.tokens, chunks, anchored);
   const reference = anchored ? await referenceFeeds(context, batch, chunks, target.chunkRows) : {};
   const perChunk = (name: string): string[] => Array.from({ length: chunks }, (_, i) => chunkName(name, i));
   const outputs = await pass.run(
-    training,
+    training.feeds,
     { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },
     {
       ...Object.fromEntries(
@@ -142,7 +144,7 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
 
 /** The anchor's hidden states of the target rows, and its output matrix when the model's own one trains. */
 async function referenceFeeds(
-  { config, runner, sequences, weights }: TrainerContext,
+  { config, forward, weights }: TrainerContext,
   batch: readonly WeightedSequence[],
   chunks: number,
   chunkRows: number,
@@ -150,13 +152,13 @@ async function referenceFeeds(
   const reference = weights.anchor();
   const width = config.hiddenSize;
   const hidden = new Float32Array(chunks * chunkRows * width);
-  hidden.set(await hiddenOfTargets({ config, runner, sequences }, reference, batch));
+  hidden.set(await hiddenOfTargets({ forward }, reference, batch));
   const feeds: Record<string, Tensor> = {};
   for (let i = 0; i < chunks; i++) {
     const part = hidden.subarray(i * chunkRows * width, (i + 1) * chunkRows * width);
     feeds[chunkName('reference.hidden', i)] = createTensor('float32', [chunkRows, width], part);
   }
-  if (weights.adapters.length === 0) feeds[referenceHeadName] = reference[parameterNames(config).head];
+  if (weights.adapters.length === 0) feeds[referenceHeadName] = reference.feeds[parameterNames(config).head];
   return feeds;
 }
 
