@@ -2,6 +2,8 @@ import type { Graph, Value } from '@parley/graph';
 import { formatShape } from '@parley/graph';
 import { after } from './after.js';
 import { AutodiffError } from './autodiff-error.js';
+import { isQuantized, quantizedGradient, quantizedParts, timesQuantized } from './quantized-matrix.js';
+import type { QuantizedMatrix } from './quantized-matrix.js';
 import type { Rule } from './rule.js';
 import { softCap as capped } from './soft-cap.js';
 
@@ -10,7 +12,7 @@ export interface VocabularyHeadOptions {
   /** Gemma-2's final soft cap, applied to the model's and the reference's logits. */
   readonly softCap?: number;
   /** A frozen model of the same vocabulary to stay close to. Nothing behind it gets a gradient. */
-  readonly reference?: { readonly hidden: Value; readonly weight: Value };
+  readonly reference?: { readonly hidden: Value; readonly weight: Value | QuantizedMatrix };
 }
 
 /** Per-token losses `[tokens]`. */
@@ -27,13 +29,13 @@ export interface TokenLosses {
  * the losses and sum: `reduceSum(mul(nll, weights))`.
  *
  * @param hidden `[tokens, width]`.
- * @param weight `[vocabulary, width]`: the tied embedding table or an `lm_head`, trained or frozen.
+ * @param weight `[vocabulary, width]`: the tied embedding table or an `lm_head`, trained or frozen; frozen if in 8 bits.
  * @param labels int64 `[tokens]`, all within the vocabulary (give tokens without a label any id and weight 0).
  */
 export function vocabularyHead(
   g: Graph,
   hidden: Value,
-  weight: Value,
+  weight: Value | QuantizedMatrix,
   labels: Value,
   { softCap, reference }: VocabularyHeadOptions = {},
 ): TokenLosses {
@@ -43,8 +45,8 @@ export function vocabularyHead(
       `vocabularyHead: hidden ${hidden.name} ${formatShape(hidden.shape)} must be [tokens, width], and labels ` +
         `${labels.name} ${formatShape(labels.shape)} as many`,
     );
-  const logitsOf = (states: Value, head: Value): Value => {
-    const raw = g.gemm(states, head, { transB: true });
+  const logitsOf = (states: Value, head: Value | QuantizedMatrix): Value => {
+    const raw = isQuantized(head) ? wideProduct(g, states, head) : g.gemm(states, head, { transB: true });
     return softCap ? capped(g, raw, softCap) : raw;
   };
   const logits = logitsOf(hidden, weight);
@@ -52,7 +54,8 @@ export function vocabularyHead(
   const logSum = logSumOf(g, logits, p);
   const column = g.reshape(labels, [tokens, 1]);
   const nll = g.reshape(g.sub(logSum, g.gatherElements(logits, column, 1)), [tokens]);
-  const saved: Record<string, Value> = softCap ? { logits, p } : { p };
+  const quantized = isQuantized(weight) ? weight : undefined;
+  const saved: Record<string, Value> = { p, ...(softCap ? { logits } : {}), ...quantized };
   const outputs = [nll];
   if (reference) {
     const theirs = logitsOf(reference.hidden, reference.weight);
@@ -62,8 +65,28 @@ export function vocabularyHead(
     outputs.push(g.reshape(g.add(gap, g.sub(logSum, logSumOf(g, theirs, q))), [tokens]));
   }
   const options = { softCap: softCap ?? 0 };
-  g.composite({ kind: 'VocabularyHead', inputs: [hidden, weight, labels], outputs, saved, options });
+  const inputs = [hidden, isQuantized(weight) ? null : weight, labels];
+  g.composite({ kind: 'VocabularyHead', inputs, outputs, saved, options });
   return { nll, ...(reference ? { kl: outputs[1] } : {}) };
+}
+
+/** Elements of a matrix in 8 bits that are there in float32 at one time (128 MiB). */
+const maxFloats = 2 ** 25;
+
+/** `x w^T`, part by part. */
+function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix): Value {
+  return g.concat(
+    quantizedParts(g, weight, maxFloats).map(({ part }) => timesQuantized(g, x, part)),
+    1,
+  );
+}
+
+/** `d w`, part by part. */
+function wideGradient(g: Graph, d: Value, weight: QuantizedMatrix): Value {
+  return quantizedParts(g, weight, maxFloats).reduce<Value | undefined>(
+    (sum, { start, end, part }) => quantizedGradient(g, g.slice(d, 1, start, end), part, sum),
+    undefined,
+  )!;
 }
 
 /**
@@ -80,8 +103,9 @@ function logSumOf(g: Graph, logits: Value, probabilities: Value): Value {
  * times 1 - (logits/cap)^2. Then dhidden = dlogits W and dW = dlogits^T hidden. Without KL, the factor dnll of a row is
  * applied to the narrow sides of these products.
  */
-export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved: { p, q, logits }, options, c }) => {
-  const [hidden, weight, labels] = x;
+export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved, options, c }) => {
+  const [hidden, weight, labels] = x as readonly [Value, Value | null, Value];
+  const { p, q, logits, values, scales } = saved;
   const [dNll, dKl] = ds;
   const asColumn = (values: Value): Value => g.reshape(values, [values.shape[0], 1]);
   if (!dNll && !dKl) throw new AutodiffError('vocabularyHead: no gradient reached its losses');
@@ -100,7 +124,7 @@ export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved: { p, q, lo
   }
   const scaled = (narrow: Value): Value => (dKl ? narrow : g.mul(narrow, asColumn(dNll!)));
   return [
-    needs[0] ? scaled(g.gemm(wide, weight)) : null,
+    needs[0] ? scaled(weight ? g.gemm(wide, weight) : wideGradient(g, wide, { values, scales })) : null,
     needs[1]
       ? (soFar) => g.gemm(wide, scaled(hidden), { transA: true, ...(soFar ? { c: soFar } : {}) })
       : null,

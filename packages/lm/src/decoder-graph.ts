@@ -1,5 +1,7 @@
 import { geGluTanh, linear, softCap as capped, swiGlu } from '@parley/autodiff';
+import type { QuantizedMatrix } from '@parley/autodiff';
 import type { Graph, Value } from '@parley/graph';
+import { scaleName } from './base-weights.js';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
@@ -15,6 +17,8 @@ export interface DecoderBuilder {
   readonly names: ParameterNames;
   /** The graph input of a parameter, declared on first use so that a pass asks only for what it needs. */
   readonly parameter: (name: string) => Value;
+  /** A linear module's weight, or the output matrix: in 8 bits where the pass is given it so. */
+  readonly matrix: (name: string) => Value | QuantizedMatrix;
   /** Names of the adapter beside a weight: A and B, or none. */
   adapterOf(weight: string): string[];
   /** Names of the parameters used so far, in the order of use. */
@@ -43,36 +47,47 @@ export interface DecoderBuilderOptions {
   readonly adapters?: readonly LoraAdapter[];
   /** Default false. */
   readonly differentiable?: boolean;
+  /** Whether matrices are fed in 8 bits, as {@link BaseWeights.feeds} has them. Default false. */
+  readonly quantized?: boolean;
 }
 
 /** Starts the shared part of a pass. */
 export function createDecoderBuilder(
   g: Graph,
   config: ModelConfig,
-  { adapters = [], differentiable = false, stored }: DecoderBuilderOptions = {},
+  { adapters = [], differentiable = false, stored, quantized = false }: DecoderBuilderOptions = {},
 ): DecoderBuilder {
   const shapes = parameterShapes(config);
   const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
   for (const { nameA, shapeA, nameB, shapeB } of adapters) shapes.set(nameA, shapeA).set(nameB, shapeB);
   const declared = new Map<string, Value>();
-  const parameter = (name: string): Value => {
-    const existing = declared.get(name);
-    if (existing) return existing;
-    const shape = shapes.get(name);
-    if (!shape) throw new Error(`The model has no parameter ${name}.`);
-    const value = g.input(name, shape);
+  const declare = (name: string, shape: readonly number[], dtype: 'float32' | 'int8'): Value => {
+    const value = declared.get(name) ?? g.input(name, shape, dtype);
     declared.set(name, value);
     return value;
   };
-  const quantized = new Map<Value, QuantizedRows>();
+  const parameter = (name: string): Value => {
+    const shape = shapes.get(name);
+    if (!shape) throw new Error(`The model has no parameter ${name}.`);
+    return declare(name, shape, 'float32');
+  };
+  const matrix = (name: string): Value | QuantizedMatrix => {
+    if (!quantized) return parameter(name);
+    const [outputs, inputs] = shapes.get(name)!;
+    return {
+      values: declare(name, [inputs, outputs], 'int8'),
+      scales: declare(scaleName(name), [outputs], 'float32'),
+    };
+  };
+  const integers = new Map<Value, QuantizedRows>();
   /** `x Wᵀ` for a stored matrix; rows that several matrices read are quantised once. */
   const storedProduct = (x: Value, name: string): Value | undefined => {
     const found = stored?.find(name);
     const shape = shapes.get(name);
     if (!found || !shape) return undefined;
     const [outputs, inputs] = shape;
-    const rows = quantized.get(x) ?? quantizeRows(g, x);
-    quantized.set(x, rows);
+    const rows = integers.get(x) ?? quantizeRows(g, x);
+    integers.set(x, rows);
     const values = g.initializer(name, [inputs, outputs], found.values, 'int8');
     const scales = g.initializer(`${name}.scale`, [outputs], found.scales);
     return int8Linear(g, rows, values, scales);
@@ -83,6 +98,7 @@ export function createDecoderBuilder(
     differentiable,
     names: parameterNames(config),
     parameter,
+    matrix,
     used: () => [...declared.keys()],
     adapterOf(weight) {
       const adapter = byWeight.get(weight);
@@ -91,7 +107,7 @@ export function createDecoderBuilder(
     linear(x, { weight, bias }, addend, computed) {
       const adapter = byWeight.get(weight);
       const product = storedProduct(x, weight);
-      return linear(g, x, product ? { product } : parameter(weight), {
+      return linear(g, x, product ? { product } : matrix(weight), {
         ...(bias ? { bias: parameter(bias) } : {}),
         ...(addend ? { addend } : {}),
         ...(computed ? { computed } : {}),

@@ -21,10 +21,14 @@ import type {
   Score,
   ScoreItem,
   Tensor,
+  Trainable,
   TrainSequence,
   TrainStep,
 } from './language-model.js';
 import { LmError } from './lm-error.js';
+import { loraAdapters } from './lora.js';
+import { defaultPassTokens, memoryLimit, planTraining } from './memory-plan.js';
+import type { TrainingPlan } from './memory-plan.js';
 import { createModelWeights } from './model-weights.js';
 import { exportModelState, importModelState } from './model-state.js';
 import type { ModelSource } from './protocol.js';
@@ -57,8 +61,11 @@ export interface Engine {
 
 /** Sequences computed together, unless the options say otherwise. */
 const defaultMaxBatch = 32;
-/** What the activations of one training pass may take, by which the default of `maxBatchTokens` is set. */
-const activationBytes = 2 ** 30;
+/**
+ * Most tokens of a training pass on a CPU. Between the products a pass goes over its activations once an operator; those of many
+ * more tokens leave the processor's cache each time, and those of many fewer make slow products (measured: test/bench).
+ */
+const cachedTokens = 1024;
 
 /** Loads or initialises the weights and prepares to run; graphs are compiled on first use. */
 export async function createEngine(
@@ -68,7 +75,12 @@ export async function createEngine(
 ): Promise<Engine> {
   const { threads = 1, spinning = false, trainable = { kind: 'full' } } = options;
   const { maxBatch = defaultMaxBatch } = options;
-  for (const [name, value] of Object.entries({ threads, maxBatch, maxBatchTokens: options.maxBatchTokens })) {
+  for (const [name, value] of Object.entries({
+    threads,
+    maxBatch,
+    maxBatchTokens: options.maxBatchTokens,
+    memoryBytes: options.memoryBytes,
+  })) {
     if (value !== undefined && (!Number.isInteger(value) || value < 1)) {
       throw new LmError('ARGUMENT_INVALID', `${name} is ${value}; give a positive integer.`);
     }
@@ -81,20 +93,37 @@ export async function createEngine(
       `quantization is "int8" on device "${device}"; 8-bit weights run on "cpu" only. Leave quantization out, or ask for the CPU.`,
     );
   }
-  const { config, base } = loadBase(source, quantization, onProgress);
-  const maxBatchTokens = options.maxBatchTokens ?? defaultBatchTokens(config);
+  const config = source.kind === 'memory' ? source.config : readModelConfig(source.folder);
+  const maxBatchTokens = options.maxBatchTokens ?? defaultPassTokens(config);
+  const quantized = quantization === 'int8';
+  const plan = (sequenceTokens: number | null): TrainingPlan =>
+    planTraining(
+      {
+        config,
+        adapterParameters: adapterParameters(config, trainable),
+        quantized,
+        // onnxruntime arranges 8-bit matrices for its own products, which generation and scoring compute with.
+        inferenceBytes: (quantized ? parameterCount(config) : 0) + 4 * maxBatch * config.vocabSize,
+        memoryBytes: options.memoryBytes ?? memoryLimit(),
+      },
+      {
+        maxTokens: device === 'cpu' ? Math.min(maxBatchTokens, cachedTokens) : maxBatchTokens,
+        recompute: options.recompute ?? 'auto',
+        sequenceTokens,
+      },
+    );
+  // Who says what trains is going to train: refused now rather than at the first step.
+  if (options.trainable) plan(null);
+  const base = loadBase(source, config, quantization, onProgress);
   const runner = createPassRunner({ device, threads, spinning });
-  const weights = createModelWeights(
-    config,
-    base,
-    trainable,
-    () => loadBase(source, quantization, () => undefined).base,
+  const weights = createModelWeights(config, base, trainable, () =>
+    loadBase(source, config, quantization, () => undefined),
   );
   const sequences = createSequenceFeeds(config);
   const forward = createForward({ config, runner, sequences, weights });
   const shared = { config, runner, sequences, forward, maxBatch, maxBatchTokens };
   const scheduler = createGenerationScheduler(shared);
-  const trainer = createTrainer({ ...shared, weights, keep: 'all' });
+  const trainer = createTrainer({ ...shared, weights, plan });
   const shapes = parameterShapes(config);
   const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
   let tokenizer: Tokenizer | undefined;
@@ -166,28 +195,31 @@ export async function createEngine(
   };
 }
 
-/** As many tokens as fit {@link activationBytes}, by the tensors a layer keeps for its gradient. */
-function defaultBatchTokens({ layerCount, hiddenSize, intermediateSize }: ModelConfig): number {
-  const keptPerToken = 4 * layerCount * (12 * hiddenSize + 6 * intermediateSize);
-  return Math.min(8192, Math.max(256, Math.floor(activationBytes / keptPerToken)));
+/** Weights that train beside a frozen base; 0 when everything does. */
+function adapterParameters(config: ModelConfig, trainable: Trainable): number {
+  if (trainable.kind === 'full') return 0;
+  return loraAdapters(config, trainable).reduce(
+    (sum, { shapeA, shapeB }) => sum + shapeA[0] * shapeA[1] + shapeB[0] * shapeB[1],
+    0,
+  );
 }
 
 function loadBase(
   source: ModelSource,
+  config: ModelConfig,
   quantization: Quantization,
   onProgress: (fraction: number) => void,
-): { config: ModelConfig; base: BaseWeights } {
+): BaseWeights {
   if (source.kind === 'memory') {
     const builder = createBaseWeightsBuilder(source.config, quantization);
     initWeights(source.config, source.seed, source.weights, (name, values) => builder.add(name, values));
-    return { config: source.config, base: builder.finish() };
+    return builder.finish();
   }
-  const config = readModelConfig(source.folder);
   const builder = createBaseWeightsBuilder(config, quantization);
   readCheckpoint(source.folder, config, (name, values) => builder.add(name, values), {
     onProgress: ({ loadedBytes, totalBytes }) => onProgress(totalBytes === 0 ? 1 : loadedBytes / totalBytes),
   });
-  return { config, base: builder.finish() };
+  return builder.finish();
 }
 
 function generationSettings(

@@ -47,6 +47,16 @@ export interface EngineOptions {
   readonly maxBatch?: number;
   /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default: by the model's size. */
   readonly maxBatchTokens?: number;
+  /**
+   * Whether training computes layers again in the backward pass instead of keeping what it needs of them: about a quarter slower,
+   * and little memory. Default `auto`: where memory asks for it.
+   */
+  readonly recompute?: boolean | 'auto';
+  /**
+   * What the process may take, in bytes: training that needs more is refused (`MEMORY_EXCEEDED`), at once where `trainable` was given,
+   * else at the first step. Default: the limit of the process' control group, or else the machine's memory.
+   */
+  readonly memoryBytes?: number;
 }
 
 /** Options of {@link loadLanguageModel}. */

@@ -11,8 +11,10 @@ export interface TrainingMemory {
   readonly config: ModelConfig;
   /** Adapter weights that train; 0 when all parameters do. */
   readonly adapterParameters: number;
-  /** Values that share a scale where the base is held in 8 bits; null where it is float32. */
-  readonly quantizedBlock: number | null;
+  /** Whether the base is held in 8 bits. */
+  readonly quantized: boolean;
+  /** What generation and scoring hold beside the weights. */
+  readonly inferenceBytes: number;
   /** What the process may take in all. */
   readonly memoryBytes: number;
 }
@@ -22,19 +24,28 @@ export interface TrainingPlan {
   readonly keep: Kept;
   /** Most tokens of a pass, padding included; a longer sequence is a pass alone. */
   readonly passTokens: number;
+  /** Whether a pass holds so much memory that there should not be another beside it. */
+  readonly isLarge: boolean;
 }
 
 /** Bytes that a training pass needs, by what for. */
-export type MemoryNeeds = Readonly<Record<'weights' | 'training' | 'activations' | 'logits' | 'runtime', number>>;
+export type MemoryNeeds = Readonly<
+  Record<'weights' | 'inference' | 'training' | 'activations' | 'logits' | 'runtime', number>
+>;
 
 /** What is kept for the backward pass stays under this where the choice is free. */
 const activationBytes = 2 ** 30;
 /** Below this share of it everything is kept. */
 const ampleShare = 0.5;
+/** From here on a pass is large. */
+const largeBytes = 2 ** 28;
 /** Tokens under which passes are not made smaller: the products would be slow, and little is left to save. */
 const minPassTokens = 256;
 /** Node, onnxruntime, compiled graphs, and the gaps between blocks of memory (measured: 0.15 to 0.2 GB). */
 const runtimeBytes = 2e8;
+
+/** Most of a matrix that exists in float32 beside its 8 bits, with the copy of its part. */
+const dequantizedBytes = 1.8e8;
 
 /** What this process may take, in bytes: its control group's limit, or else the machine's memory. */
 export function memoryLimit(): number {
@@ -68,10 +79,14 @@ export function planTraining(
   sizes.push(Math.max(least, sequenceTokens ?? 0));
   const ample = keptBytes(config, 'all', sizes[0]) <= ampleShare * activationBytes;
   const kinds: Kept[] =
-    recompute === true ? ['input'] : [...(ample ? (['all'] as const) : []), 'products', ...(recompute ? (['input'] as const) : [])];
+    recompute === true
+      ? ['input']
+      : [...(ample ? (['all'] as const) : []), 'products', ...(recompute ? (['input'] as const) : [])];
   for (const keep of kinds) {
     for (const passTokens of sizes) {
-      if (total(memoryNeeds(memory, keep, passTokens)) <= memoryBytes) return { keep, passTokens };
+      const needs = memoryNeeds(memory, keep, passTokens);
+      if (total(needs) > memoryBytes) continue;
+      return { keep, passTokens, isLarge: needs.activations + needs.logits > largeBytes };
     }
   }
   throw exceeded(memory, memoryNeeds(memory, kinds.at(-1)!, sizes.at(-1)!), kinds.at(-1)!, sizes.at(-1)!);
@@ -85,23 +100,23 @@ export function defaultPassTokens(config: ModelConfig): number {
 
 /** Bytes of a training pass of `tokens` tokens in one sequence (attention's own part is largest then). */
 export function memoryNeeds(
-  { config, adapterParameters, quantizedBlock }: TrainingMemory,
+  { config, adapterParameters, quantized, inferenceBytes }: TrainingMemory,
   keep: Kept,
   tokens: number,
 ): MemoryNeeds {
   const matrices = matrixParameters(config);
   const rest = parameterCount(config) - matrices;
-  const matrixBytes = quantizedBlock === null ? 4 : 1 + 4 / quantizedBlock;
-  const widest = Math.max(config.vocabSize, config.intermediateSize) * config.hiddenSize;
   const trained = adapterParameters === 0 ? parameterCount(config) : adapterParameters;
   // Beside the weights themselves: gradients, two moments, and onnxruntime's copy of what is fetched.
   const copies = adapterParameters === 0 ? 4 : 5;
   const rows = Math.min(tokens, lossChunkRows(config));
   return {
-    weights: matrices * matrixBytes + 4 * rest,
+    weights: matrices * (quantized ? 1 : 4) + 4 * rest,
+    inference: inferenceBytes,
     training: 4 * copies * trained,
     activations: keptBytes(config, keep, tokens) + workingBytes(config, tokens),
-    logits: 8 * rows * config.vocabSize + (quantizedBlock === null ? 0 : 4 * widest),
+    // Logits and probabilities; and, of 8-bit matrices, what is made float32 of them for a product.
+    logits: 8 * rows * config.vocabSize + (quantized ? dequantizedBytes : 0),
     runtime: runtimeBytes,
   };
 }
@@ -120,7 +135,10 @@ function keptBytes(config: ModelConfig, keep: Kept, tokens: number): number {
 
 /** What one layer takes while its gradient is computed: its values, and their gradients. */
 function workingBytes(config: ModelConfig, tokens: number): number {
-  const gradients = 5 * config.intermediateSize + 4 * config.hiddenSize + 2 * config.headCount * Math.min(tokens, config.maxPositions);
+  const gradients =
+    5 * config.intermediateSize +
+    4 * config.hiddenSize +
+    2 * config.headCount * Math.min(tokens, config.maxPositions);
   return 4 * tokens * (layerFloats(config, tokens) + gradients);
 }
 
@@ -144,7 +162,8 @@ function widths({ headCount, kvHeadCount, headDim }: ModelConfig): { query: numb
 /** Parameters of the matrices, which alone are quantised. */
 function matrixParameters(config: ModelConfig): number {
   let sum = 0;
-  for (const shape of parameterShapes(config).values()) if (shape.length > 1) sum += shape.reduce((a, b) => a * b, 1);
+  for (const shape of parameterShapes(config).values())
+    if (shape.length > 1) sum += shape.reduce((a, b) => a * b, 1);
   return sum;
 }
 
@@ -152,19 +171,24 @@ function total(needs: MemoryNeeds): number {
   return Object.values(needs).reduce((a, b) => a + b, 0);
 }
 
-function exceeded({ config, adapterParameters, memoryBytes, quantizedBlock }: TrainingMemory, needs: MemoryNeeds, keep: Kept, tokens: number): LmError {
+function exceeded(
+  { config, adapterParameters, memoryBytes, quantized }: TrainingMemory,
+  needs: MemoryNeeds,
+  keep: Kept,
+  tokens: number,
+): LmError {
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 2)} GB`;
   const trained = adapterParameters === 0 ? 'gradients and moments' : 'adapters, their gradients and moments';
   const remedies = [
     ...(adapterParameters === 0 ? ['train adapters (trainable: lora)'] : ['a lower rank']),
-    ...(quantizedBlock === null && adapterParameters > 0 ? ['an 8-bit base'] : []),
+    ...(!quantized && adapterParameters > 0 ? ['an 8-bit base'] : []),
     ...(keep === 'input' ? [] : ['recompute: true']),
     'shorter sequences',
     'a higher memoryBytes, if the process may have more',
   ];
   return new LmError(
     'MEMORY_EXCEEDED',
-    `Training needs ${gigabytes(total(needs))} and may take ${gigabytes(memoryBytes)}: weights ${gigabytes(needs.weights)} + ${trained} ` +
+    `Training needs ${gigabytes(total(needs))} and may take ${gigabytes(memoryBytes)}: weights ${gigabytes(needs.weights)} + generation and scoring ${gigabytes(needs.inference)} + ${trained} ` +
       `${gigabytes(needs.training)} + activations of ${tokens} tokens ${gigabytes(needs.activations)} + logits of ` +
       `${Math.min(tokens, lossChunkRows(config))} tokens ${gigabytes(needs.logits)} + runtime ${gigabytes(needs.runtime)}. ` +
       `What helps: ${remedies.join(', ')}.`,

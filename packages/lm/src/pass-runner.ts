@@ -26,7 +26,11 @@ export interface Pass {
 export interface PassRunner {
   readonly device: Device;
   readonly threads: number;
-  pass(key: string, build: () => PassGraph): Promise<Pass>;
+  /**
+   * The pass compiled under `key`.
+   * @param alone set for passes that hold much memory between runs: of those with the same word only the latest is kept
+   */
+  pass(key: string, build: () => PassGraph, alone?: string): Promise<Pass>;
   dispose(): Promise<void>;
 }
 
@@ -46,28 +50,32 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
     readonly session: Session;
     readonly parameters: readonly string[];
     readonly external: boolean;
+    readonly alone: string | undefined;
   }
   const compiled = new Map<string, Compiled>();
-  const compile = async (key: string, build: () => PassGraph) => {
+  const release = async (key: string): Promise<void> => {
+    const entry = compiled.get(key);
+    compiled.delete(key);
+    await entry?.session.dispose();
+  };
+  const compile = async (key: string, build: () => PassGraph, alone: string | undefined) => {
+    const rivals = [...compiled].filter(([, entry]) => alone !== undefined && entry.alone === alone);
+    for (const [rival] of rivals) await release(rival);
     const pass = build();
     const session = pass.external
       ? await loadFromFiles(pass, options)
       : await createSession(pass.graph, options);
-    const entry = { session, parameters: pass.parameters, external: pass.external !== undefined };
+    const entry = { session, parameters: pass.parameters, external: pass.external !== undefined, alone };
     const released = [...compiled].filter(([, { external }]) => !external);
-    if (released.length >= maxSessions) {
-      const [oldest] = released;
-      await oldest[1].session.dispose();
-      compiled.delete(oldest[0]);
-    }
+    if (released.length >= maxSessions) await release(released[0][0]);
     compiled.set(key, entry);
     return entry;
   };
   return {
     device: options.device,
     threads: options.threads,
-    async pass(key, build) {
-      const entry = compiled.get(key) ?? (await compile(key, build));
+    async pass(key, build, alone) {
+      const entry = compiled.get(key) ?? (await compile(key, build, alone));
       // A Map keeps the order of insertion, so that its first entry is the least recently used.
       compiled.delete(key);
       compiled.set(key, entry);

@@ -10,14 +10,14 @@ import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
 import type { TrainSequence, TrainStep } from './language-model.js';
 import { LmError } from './lm-error.js';
+import type { TrainingPlan } from './memory-plan.js';
 import type { ModelWeights, TrainableParameter } from './model-weights.js';
 import type { PassRunner } from './pass-runner.js';
 import { causalSequence, hiddenOfTargets } from './scorer.js';
 import type { SequenceFeeds } from './sequence-feeds.js';
 import { targetFeeds, weighSequence } from './training-batch.js';
 import type { WeightedSequence } from './training-batch.js';
-import { buildTraining, chunkName, lossChunks, referenceHeadName } from './training-graph.js';
-import type { Kept } from './training-graph.js';
+import { buildTraining, chunkName, lossChunkRows, lossChunks, referenceHeadName } from './training-graph.js';
 
 /** What training runs with. */
 export interface TrainerContext {
@@ -26,8 +26,8 @@ export interface TrainerContext {
   readonly sequences: SequenceFeeds;
   readonly forward: Forward;
   readonly weights: ModelWeights;
-  readonly maxBatchTokens: number;
-  readonly keep: Kept;
+  /** How to train sequences of up to so many tokens; throws what `planTraining` throws. */
+  readonly plan: (sequenceTokens: number) => TrainingPlan;
 }
 
 /** Optimiser state that a checkpoint carries. */
@@ -45,17 +45,9 @@ export interface Trainer {
   step(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
 }
 
-/**
- * Most tokens of a pass on a CPU. Between the products a pass goes over its activations once an operator; those of many
- * more tokens leave the processor's cache each time, and those of many fewer make slow products (measured: test/bench).
- */
-const cachedTokens = 1024;
-
 /** A trainer with fresh optimiser state. Memory for gradients and moments is taken at the first step. */
 export function createTrainer(context: TrainerContext): Trainer {
-  const { config, weights } = context;
-  const passTokens =
-    context.runner.device === 'cpu' ? Math.min(context.maxBatchTokens, cachedTokens) : context.maxBatchTokens;
+  const { config, weights, plan } = context;
   const state: OptimizerState = { step: 0, moments: new Map() };
   let gradients: GradientSums | undefined;
   return {
@@ -64,11 +56,12 @@ export function createTrainer(context: TrainerContext): Trainer {
       const weighted = batch.map((source) =>
         weighSequence(causalSequence(source.prompt, source.target), source, batch.length),
       );
+      const planned = plan(Math.max(...weighted.map(({ input }) => input.length)));
       gradients ??= createGradientSums(config, weights.trainable);
       const losses: Losses = { loss: 0, anchorLoss: 0 };
       gradients.start();
-      for (const part of microBatches(weighted, passTokens)) {
-        await addMicroBatch(context, part, gradients, losses);
+      for (const part of microBatches(weighted, planned.passTokens)) {
+        await addMicroBatch(context, planned, part, gradients, losses);
       }
       const gradNorm = globalNorm(gradients.values.values());
       if (!Number.isFinite(gradNorm + losses.loss + losses.anchorLoss)) throw notFinite(losses, gradNorm);
@@ -89,18 +82,21 @@ interface Losses {
 /** Runs one forward and backward pass and adds its gradients and losses. */
 async function addMicroBatch(
   context: TrainerContext,
+  { keep, passTokens, isLarge }: TrainingPlan,
   batch: readonly WeightedSequence[],
   gradients: GradientSums,
   losses: Losses,
 ): Promise<void> {
-  const { config, runner, sequences, weights, keep } = context;
+  const { config, runner, sequences, weights } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
-  const chunks = lossChunks(
-    config,
-    batch.reduce((count, { target }) => count + target.length, 0),
-  );
-  const pass = await runner.pass(`train.${chunks}.${anchored}.${keep}`, () =>
-    buildTraining(config, weights.adapters, { chunks, anchored, keep }),
+  const targets = batch.reduce((count, { target }) => count + target.length, 0);
+  // Few graphs serve all numbers of targets: one for those of a single chunk, and one for each number of tokens that passes have.
+  const chunks = targets <= lossChunkRows(config) ? 1 : lossChunks(config, Math.max(targets, passTokens));
+  const quantized = weights.base.quantized.size > 0;
+  const pass = await runner.pass(
+    `train.${chunks}.${anchored}.${keep}`,
+    () => buildTraining(config, weights.adapters, { chunks, anchored, keep, quantized }),
+    isLarge ? 'train' : undefined,
   );
   const training = weights.training();
   const padded = sequences.batch(

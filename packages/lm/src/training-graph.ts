@@ -17,6 +17,8 @@ export interface TrainingShape {
   /** Whether there is a KL term. */
   readonly anchored: boolean;
   readonly keep: Kept;
+  /** Whether the base is fed in 8 bits. */
+  readonly quantized: boolean;
 }
 
 /**
@@ -77,7 +79,11 @@ export function buildTraining(
   shape: TrainingShape,
 ): PassGraph {
   const g = createGraph('train');
-  const builder = createDecoderBuilder(g, config, { adapters, differentiable: true });
+  const builder = createDecoderBuilder(g, config, {
+    adapters,
+    differentiable: true,
+    quantized: shape.quantized,
+  });
   const x = g.input('x', [productOf(['B', 'T']), config.hiddenSize]);
   const place = g.input('place', [productOf(['B', 'T'])], 'int64');
   const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
@@ -117,8 +123,9 @@ interface TrainingBuilder {
 function lossGradient(training: TrainingBuilder, output: Value, { chunks, anchored }: TrainingShape): Value {
   const { builder, trainsAll } = training;
   const { g, config } = builder;
-  const head = builder.parameter(builder.names.head);
-  const referenceHead = anchored && trainsAll ? g.input(referenceHeadName, head.shape) : head;
+  const head = builder.matrix(builder.names.head);
+  const referenceHead =
+    anchored && trainsAll ? g.input(referenceHeadName, [config.vocabSize, config.hiddenSize]) : head;
   const parts: Value[] = [];
   for (let i = 0; i < chunks; i++) {
     const input = (name: string, shape: readonly Dim[] = ['M']): Value =>
