@@ -1,5 +1,5 @@
 import { geGluTanh, linear, softCap as capped, swiGlu } from '@parley/autodiff';
-import type { Graph, Value } from '@parley/graph';
+import type { Dim, Graph, Value } from '@parley/graph';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
@@ -100,8 +100,8 @@ export function decoderLayers(builder: DecoderBuilder, x: Value, attend: Attend)
       const read = norm(residual, layer.inputNorm);
       const mixed = attend(
         index,
-        builder.linear(read, layer.query),
-        builder.linear(read, layer.key),
+        headNorm(builder, builder.linear(read, layer.query), layer.queryNorm),
+        headNorm(builder, builder.linear(read, layer.key), layer.keyNorm),
         builder.linear(read, layer.value),
       );
       residual = addProjection(residual, mixed, layer.output, layer.postAttentionNorm);
@@ -111,6 +111,13 @@ export function decoderLayers(builder: DecoderBuilder, x: Value, attend: Attend)
     });
   });
   return norm(residual, names.finalNorm);
+}
+
+/** RMSNorm of each head of `x [rows, heads·headDim]` by itself, where the architecture has one. */
+function headNorm({ g, config, norm }: DecoderBuilder, x: Value, name: string | null): Value {
+  if (name === null) return x;
+  const [rows, width] = x.shape as [Dim, number];
+  return g.reshape(norm(g.reshape(x, [rows, width / config.headDim, config.headDim]), name), x.shape);
 }
 
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {

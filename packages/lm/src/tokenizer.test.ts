@@ -20,7 +20,7 @@ interface TokenizerGolden {
 }
 
 const goldens = readGolden('tokenizers.json') as Record<string, TokenizerGolden>;
-const families = ['llama', 'qwen2', 'gemma2'] as const;
+const families = ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'] as const;
 
 function load(name: (typeof modelNames)[number]): Tokenizer {
   return loadTokenizer(modelFolder(name), readModelConfig(modelFolder(name)));
