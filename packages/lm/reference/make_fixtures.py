@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers.utils import logging
 
 import fixture_training as training
+from family_tokenizers import write_family_tokenizers
 from fixture_models import CASES, float64_arithmetic, load_float32, load_reference, save_model
 from fixture_tokenizers import tokenizer_golden
 
@@ -26,12 +27,13 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    folders = ("models", "adapters", "golden")
+    folders = ("models", "adapters", "golden", "tokenizers")
     for folder in folders:
         shutil.rmtree(FIXTURES / folder, ignore_errors=True)
         (FIXTURES / folder).mkdir(parents=True)
     tokenizers = {case.name: save_model(case, FIXTURES / "models" / case.name) for case in CASES}
     write_json("tokenizers", {name: tokenizer_golden(tokenizer) for name, tokenizer in tokenizers.items()})
+    write_family_tokenizers(FIXTURES)
     for case in CASES:
         write_case(case, tokenizers[case.name])
     total = sum(path.stat().st_size for folder in folders for path in (FIXTURES / folder).rglob("*") if path.is_file())

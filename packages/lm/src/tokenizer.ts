@@ -1,11 +1,14 @@
 import { Tokenizer as HuggingFaceTokenizerClass } from '@huggingface/tokenizers';
 import type { ModelConfig } from './config.js';
 import { LmError } from './lm-error.js';
+import { isByteToken, mendByteFallback } from './tokenizer-byte-fallback.js';
+import type { TokenDecoder } from './tokenizer-byte-fallback.js';
 import { readTokenizerFiles } from './tokenizer-files.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 
 /** What is used of `@huggingface/tokenizers`, whose own declarations do not resolve under NodeNext. */
 interface HuggingFaceTokenizer {
+  readonly decoder: TokenDecoder | null;
   encode(
     text: string,
     options: { add_special_tokens: boolean },
@@ -43,7 +46,8 @@ export interface Tokenizer {
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
   /**
-   * Encodes text. Special tokens written out in the text become their ids, as chat templates need.
+   * Encodes text. Special tokens written out in the text become their ids, as chat templates need. A lone surrogate
+   * counts as U+FFFD, as it does wherever text becomes UTF-8.
    * @param options.addSpecialTokens adds what the tokenizer puts around a document (a leading BOS, usually). Default
    * false: a chat template writes its own.
    * @throws LmError `TOKENIZER_INVALID` for text the vocabulary cannot express.
@@ -51,10 +55,13 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
    * Decodes ids; ids without an entry in the vocabulary (padding rows of the embedding) decode to nothing.
-   * Tokenizers with byte fallback (Gemma) lose byte-order marks, U+FEFF.
+   * Bytes that are no UTF-8 become U+FFFD, as in the reference: one for each invalid part of byte-level tokens, one for
+   * each byte of a run of byte-fallback tokens.
    * @param options.skipSpecialTokens leaves special tokens out. Default true.
    */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** Whether a token is a byte that vocabularies with byte fallback spell others with; what it decodes to depends on its neighbours. */
+  isByte(id: number): boolean;
   /**
    * Encodes prefix + continuation and finds where the continuation starts: after the longest run of tokens that it shares
    * with the prefix encoded alone. A token that spans the border counts as the continuation's.
@@ -77,13 +84,16 @@ export function loadTokenizer(folder: string, config: ModelConfig): Tokenizer {
 /** {@link loadTokenizer} from files already read. */
 export function createTokenizer(files: TokenizerFiles, config: ModelConfig): Tokenizer {
   const inner = openTokenizer(files);
+  const hasByteFallback = mendByteFallback(inner.decoder);
   let vocabSize = 0;
   for (const id of inner.get_vocab().values()) vocabSize = Math.max(vocabSize, id + 1);
   checkVocabulary(files.folder, vocabSize, config);
   const special = specialTokens(files, inner, config);
   const encode: Tokenizer['encode'] = (text, { addSpecialTokens = false } = {}) => {
     if (text === '' && !addSpecialTokens) return [];
-    const { ids, tokens } = inner.encode(text, { add_special_tokens: addSpecialTokens });
+    const { ids, tokens } = inner.encode(text.replace(loneSurrogates, '\uFFFD'), {
+      add_special_tokens: addSpecialTokens,
+    });
     if (!ids.every((id) => id !== undefined)) {
       const unknown = ids.indexOf(undefined);
       throw new LmError(
@@ -108,6 +118,7 @@ export function createTokenizer(files: TokenizerFiles, config: ModelConfig): Tok
         clean_up_tokenization_spaces: false,
       });
     },
+    isByte: (id) => hasByteFallback && isByteToken(inner.id_to_token(id) ?? ''),
     encodeSpan(prefix, continuation, options) {
       const ids = encode(prefix + continuation, options);
       const prefixIds = encode(prefix, options);
@@ -117,6 +128,8 @@ export function createTokenizer(files: TokenizerFiles, config: ModelConfig): Tok
     },
   };
 }
+
+const loneSurrogates = /\p{Surrogate}/gu;
 
 function openTokenizer({ tokenizer, tokenizerConfig, folder }: TokenizerFiles): HuggingFaceTokenizer {
   try {
