@@ -17,6 +17,7 @@ from transformers.utils import logging
 import fixture_training as training
 from family_tokenizers import write_family_tokenizers
 from fixture_models import CASES, float64_arithmetic, load_float32, load_reference, save_model
+from fixture_sweep import write_sweep
 from fixture_tokenizers import tokenizer_golden
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -34,6 +35,7 @@ def main() -> None:
     tokenizers = {case.name: save_model(case, FIXTURES / "models" / case.name) for case in CASES}
     write_json("tokenizers", {name: tokenizer_golden(tokenizer) for name, tokenizer in tokenizers.items()})
     write_family_tokenizers(FIXTURES)
+    write_sweep(FIXTURES)
     for case in CASES:
         write_case(case, tokenizers[case.name])
     total = sum(path.stat().st_size for folder in folders for path in (FIXTURES / folder).rglob("*") if path.is_file())
