@@ -1,7 +1,7 @@
 import { parseModelConfig } from './config.js';
 import type { ModelConfig } from './config.js';
 
-/** Settings of the architectures at toy size, for tests that need no reference values. */
+/** Settings of the three architectures at toy size, for tests that need no reference values. */
 const toys = {
   llama: { architectures: ['LlamaForCausalLM'] },
   qwen2: { architectures: ['Qwen2ForCausalLM'] },
@@ -12,8 +12,6 @@ const toys = {
     attn_logit_softcapping: 20,
     final_logit_softcapping: 10,
   },
-  qwen3: { architectures: ['Qwen3ForCausalLM'] },
-  mistral: { architectures: ['MistralForCausalLM'], sliding_window: 6 },
 } as const;
 
 /** The architectures {@link toyConfig} knows. */
