@@ -1,6 +1,6 @@
 import { geGluTanh, linear, softCap as capped, swiGlu } from '@parley/autodiff';
+import type { Dim, Graph, Value } from '@parley/graph';
 import type { QuantizedMatrix } from '@parley/autodiff';
-import type { Graph, Value } from '@parley/graph';
 import { scaleName } from './base-weights.js';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
@@ -187,13 +187,25 @@ export function decoderLayer(
   return g.scope(`layer${index}`, () => {
     const read = norm(residual, layer.inputNorm);
     const [query, key, value] = (['query', 'key', 'value'] as const).map((role) => linear(role, read));
-    const mixed = attend(index, query, key, value);
+    const mixed = attend(
+      index,
+      headNorm(builder, query, layer.queryNorm),
+      headNorm(builder, key, layer.keyNorm),
+      value,
+    );
     const [middle, attended] = project('output', mixed, residual, layer.postAttentionNorm);
     const hidden = norm(middle, layer.mlpNorm);
     const [gate, up] = (['gate', 'up'] as const).map((role) => linear(role, hidden));
     const [output, down] = project('down', gatedUnit(builder, gate, up), middle, layer.postMlpNorm);
     return { middle, output, products: { query, key, value, output: attended, gate, up, down } };
   });
+}
+
+/** RMSNorm of each head of `x [rows, heads·headDim]` by itself, where the architecture has one. */
+function headNorm({ g, config, norm }: DecoderBuilder, x: Value, name: string | null): Value {
+  if (name === null) return x;
+  const [rows, width] = x.shape as [Dim, number];
+  return g.reshape(norm(g.reshape(x, [rows, width / config.headDim, config.headDim]), name), x.shape);
 }
 
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {

@@ -22,7 +22,7 @@ const folded =
   'What is 3 + 4?\n\nOther solvers answered:\n\nSolver 1: It is 7.\n\nSolver 2: The answer is 8.\n\n' +
   'They may be wrong. Weigh what they say, then give your own answer.';
 
-for (const name of ['llama', 'qwen2', 'gemma2'] as const) {
+for (const name of ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'] as const) {
   test(`${name}: prompts are those of the reference implementation`, () => {
     const template = createPromptTemplate(readTokenizerFiles(modelFolder(name)).tokenizerConfig);
     assert.equal(template.isPeerAware, name === 'gemma2');

@@ -28,6 +28,9 @@ export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly str
   return {
     push(id) {
       newIds.push(id);
+      // The bytes of a run become text together. Tokens without a text of their own end no run, and as a window they would
+      // hide what is special about the first token.
+      if (tokenizer.isByte(id) || tokenizer.decode([id]) === '') return { text: '', stop: null };
       const text = tokenizer.decode([...windowIds, ...newIds]);
       // U+FFFD at the end is a character whose bytes have not all arrived.
       const whole = text.replace(/\uFFFD+$/, '').slice(windowText.length);

@@ -20,6 +20,7 @@ const COMMANDS = [
   'peers',
   'eval',
   'pretrain',
+  'export',
   'doctor',
   'topology',
   'nats-reload',

@@ -3,6 +3,7 @@ import type { Cli } from './cli.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { evalCommand } from './commands/eval.js';
+import { exportCommand } from './commands/export.js';
 import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
@@ -26,6 +27,8 @@ Examples:
     --set training.learningRate=1e-4               another recipe
   parley eval --questions test.jsonl --peer a=./llama
                                                    measure a model
+  parley export --model ./llama --out ./llama-adapter \
+    --from .parley/peers/a                         what it learnt, for PEFT
 
 Results go to standard output, with --json for programs; everything else goes to standard error.
 
@@ -62,6 +65,7 @@ export function createProgram(cli: Cli, version: string): Command {
     peersCommand(cli),
     evalCommand(cli),
     pretrainCommand(cli),
+    exportCommand(cli),
     doctorCommand(cli),
     topologyCommand(cli),
     natsReloadCommand(cli),

@@ -14,12 +14,14 @@ import type { BlobStore, Bus, Publisher } from '@parley/bus';
 import { PeerService } from '@parley/contracts';
 import {
   createPromptTemplate,
+  describeTrainable,
   loadLanguageModel,
+  loadPeftAdapter,
   loadTokenizer,
   readModelConfig,
   readTokenizerFiles,
 } from '@parley/lm';
-import type { LanguageModel } from '@parley/lm';
+import type { LanguageModel, ModelConfig, Trainable } from '@parley/lm';
 import {
   ParleyError,
   allowRoles,
@@ -33,7 +35,7 @@ import type { CleanupStack, Log, Registry, Service } from '@parley/runtime';
 import { announce } from './announce.js';
 import { updateChange } from './apply-update.js';
 import { checkpointDigest } from './checkpoint-digest.js';
-import { advertisedAddress, describeMethod } from './config.js';
+import { advertisedAddress } from './config.js';
 import type { PeerConfig } from './config.js';
 import { mappingLmErrors } from './lm-failure.js';
 import { memory } from './memory.js';
@@ -111,10 +113,10 @@ async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack):
   const publisher = createPublisher(bus, { source: `parley/peer/${config.name}`, blobs });
   const { versions, weights } = openOutputs(config, deps, { bus, publisher, blobs });
 
-  const { engine, codec } = await mappingLmErrors(() => openModel(config, log));
+  const { engine, codec, trainable } = await mappingLmErrors(() => openModel(config, log));
   cleanup.use(engine);
   signal?.throwIfAborted();
-  const store = await openState(config, engine);
+  const store = await openState(config, engine, trainable);
   refuseOlderState(config, store, await versions.last());
   const model = createVersionedModel({
     model: engine,
@@ -180,33 +182,60 @@ function openOutputs(
   return { versions: wrapVersions?.(versions) ?? versions, weights: wrapWeights?.(weights) ?? weights };
 }
 
-async function openModel(config: PeerConfig, log: Log): Promise<{ engine: LanguageModel; codec: TextCodec }> {
-  const { model: folder, device, threads, spinning, train, maxBatch } = config;
-  const tokenizer = loadTokenizer(folder, readModelConfig(folder));
+interface OpenedModel {
+  readonly engine: LanguageModel;
+  readonly codec: TextCodec;
+  readonly trainable: Trainable;
+}
+
+async function openModel(config: PeerConfig, log: Log): Promise<OpenedModel> {
+  const { model: folder, device, threads, spinning, maxBatch } = config;
+  const modelConfig = readModelConfig(folder);
+  const tokenizer = loadTokenizer(folder, modelConfig);
   const template = createPromptTemplate(readTokenizerFiles(folder).tokenizerConfig, { label: folder });
   const codec = createTextCodec(tokenizer, template);
   if (codec.endToken === undefined)
     log.warn({ folder }, 'the model has no end token: its answers end at max_tokens alone');
+  const { trainable, initial } = readTrainSetting(config, modelConfig, log);
   const onProgress = (fraction: number) => log.debug({ folder, fraction }, 'loading');
   const engine = await loadLanguageModel({
     folder,
     device,
     threads,
     spinning,
-    trainable: train,
+    trainable,
     maxBatch,
     memoryBytes: Number(memory().memoryLimitBytes),
     onProgress,
   });
-  return { engine, codec };
+  if (initial) await engine.importState({ weights: initial });
+  return { engine, codec, trainable };
+}
+
+/** What trains, and the weights it starts with where an adapter was given. */
+function readTrainSetting(
+  { train }: PeerConfig,
+  model: ModelConfig,
+  log: Log,
+): { trainable: Trainable; initial?: Uint8Array } {
+  if (train.kind !== 'adapter') return { trainable: train };
+  const { trainable, weights, ignored } = loadPeftAdapter(train.folder, model);
+  const { folder } = train;
+  if (ignored.length > 0)
+    log.warn({ folder, ignored }, 'training goes on without these settings of the adapter');
+  return { trainable, initial: weights };
 }
 
 /** Opens the state folder and brings the model to what is committed there. */
-async function openState(config: PeerConfig, engine: LanguageModel): Promise<StateStore> {
+async function openState(
+  config: PeerConfig,
+  engine: LanguageModel,
+  trainable: Trainable,
+): Promise<StateStore> {
   const baseSha256 = await checkpointDigest(config.model);
   const store = await openStateStore({
     folder: config.stateDir,
-    identity: { peer: config.name, baseSha256, method: describeMethod(config.train) },
+    identity: { peer: config.name, baseSha256, method: describeTrainable(trainable) },
     keepVersions: config.keepVersions,
     initialState: () => engine.exportState(),
   });

@@ -1,29 +1,17 @@
-import { createHash } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { ParleyError, sha256File } from '@parley/runtime';
-
-/** Files of a model folder that decide what the model says. */
-export const DECISIVE =
-  /^(config|generation_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json$|\.safetensors$|^chat_template\.jinja$/;
+import { modelFolderDigest } from '@parley/lm';
+import { ParleyError } from '@parley/runtime';
 
 /**
- * SHA-256 that identifies a checkpoint: of the lines `<sha256>  <name>`, sorted by name, of the files that decide what the
- * model says. The same as `sha256sum` of those files in C locale, summed again.
+ * SHA-256 that identifies a checkpoint, as {@link modelFolderDigest}.
  *
  * @throws ParleyError CHECKPOINT_INVALID if the folder cannot be read
  */
 export async function checkpointDigest(folder: string): Promise<string> {
-  const names = await readdir(folder).catch((error: unknown) => {
+  return modelFolderDigest(folder).catch((error: unknown) => {
     throw new ParleyError(
       'CHECKPOINT_INVALID',
-      `The model folder ${folder} cannot be read: ${(error as Error).message}. Set PARLEY_MODEL to a Hugging Face model folder`,
+      `${(error as Error).message} Set PARLEY_MODEL to a Hugging Face model folder`,
       { details: { folder }, cause: error },
     );
   });
-  const total = createHash('sha256');
-  for (const name of names.filter((name) => DECISIVE.test(name)).toSorted()) {
-    total.update(`${await sha256File(join(folder, name))}  ${name}\n`);
-  }
-  return total.digest('hex');
 }

@@ -43,7 +43,8 @@ export const PEER_FIELDS = {
     fallback: false,
   }),
   train: trainField('PARLEY_TRAIN', {
-    description: 'which weights train: all, or low-rank adapters (alpha is twice the rank unless given)',
+    description:
+      'which weights train: all, low-rank adapters (alpha is twice the rank unless given), or those of an adapter that PEFT saved',
     fallback: { kind: 'full' },
   }),
   blobs: blobsField('PARLEY_BLOBS', {
@@ -78,25 +79,28 @@ export function advertisedAddress(
   return `${isWildcard ? hostname() : listen.host}:${port}`;
 }
 
-/** The training method in words: what a head was made with must be what it goes on with. */
-export function describeMethod(train: Trainable): string {
-  return train.kind === 'full' ? 'full' : `lora rank ${train.rank} alpha ${train.alpha}`;
-}
+/** Which weights train: as the engine has it, or as an adapter's folder says, whose weights training starts from. */
+export type TrainSetting = Trainable | { readonly kind: 'adapter'; readonly folder: string };
 
-function trainField(env: string, options: FieldOptions<Trainable>): Field<Trainable> {
-  const parse = (text: string): Trainable => {
+function trainField(env: string, options: FieldOptions<TrainSetting>): Field<TrainSetting> {
+  const parse = (text: string): TrainSetting => {
     if (text === 'full') return { kind: 'full' };
+    if (text.startsWith('adapter:/')) return { kind: 'adapter', folder: text.slice('adapter:'.length) };
     const [, rankText, alphaText] = /^lora:(\d{1,4})(?::(\d+(?:\.\d+)?))?$/.exec(text) ?? [];
     const rank = Number(rankText);
     const alpha = alphaText === undefined ? 2 * rank : Number(alphaText);
     if (!(rank >= 1 && alpha > 0))
       throw new Error(
-        `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32`,
+        `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32, nor adapter:/folder`,
       );
     return { kind: 'lora', rank, alpha, seed: 0 };
   };
-  const format = (train: Trainable) => (train.kind === 'full' ? 'full' : `lora:${train.rank}:${train.alpha}`);
-  return field.parsed(env, options, { values: 'full, lora:RANK, lora:RANK:ALPHA', parse, format });
+  const format = (train: TrainSetting) => {
+    if (train.kind === 'full') return 'full';
+    return train.kind === 'lora' ? `lora:${train.rank}:${train.alpha}` : `adapter:${train.folder}`;
+  };
+  const values = 'full, lora:RANK, lora:RANK:ALPHA, adapter:/FOLDER';
+  return field.parsed(env, options, { values, parse, format });
 }
 
 function blobsField(env: string, options: FieldOptions<string>): Field<string> {

@@ -1,9 +1,10 @@
 import { copyFile, mkdir, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { decisiveFile } from '@parley/lm';
 import { ParleyError, sha256 as sha256Of, syncFolder, systemCode, withDeadline } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
-import { DECISIVE, checkpointDigest } from '../checkpoint-digest.js';
+import { checkpointDigest } from '../checkpoint-digest.js';
 import { download } from './download.js';
 import type { FetchConfig } from './fetch-config.js';
 
@@ -72,7 +73,7 @@ async function copy(source: string, target: string): Promise<void> {
   const names = await readdir(source).catch((error: unknown) => {
     throw missing(source, error);
   });
-  for (const name of names.filter((found) => DECISIVE.test(found)))
+  for (const name of names.filter((found) => decisiveFile.test(found)))
     await copyFile(join(source, name), join(target, name));
 }
 
