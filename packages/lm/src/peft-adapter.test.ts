@@ -124,7 +124,7 @@ test('what is saved is what is loaded again, and changes nothing the model says'
   );
   const items = [{ prompt: [5, 6, 7], target: [8, 9, 10] }];
   const [untrained] = await engine.score(items, false);
-  engine.importState(given.weights, null);
+  await engine.importState(given.weights, null);
   const [before] = await engine.score(items, false);
   assert.notEqual(before.logProb, untrained.logProb);
   const folder = join(temporaryFolder(t), 'new', 'adapter');
@@ -132,7 +132,7 @@ test('what is saved is what is loaded again, and changes nothing the model says'
   savePeftAdapter(folder, { config, trainable: given.trainable, weights, baseModel: 'org/model' });
   const again = loadPeftAdapter(folder, config);
   assert.deepEqual(again.trainable, given.trainable);
-  engine.importState(again.weights, null);
+  await engine.importState(again.weights, null);
   assert.deepEqual((await engine.score(items, false))[0], before);
   await engine.close();
 });
