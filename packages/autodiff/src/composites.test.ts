@@ -123,6 +123,40 @@ test('linear equals x w^T + bias + scale (x a^T) b^T + addend', () =>
     },
   ));
 
+/** A matrix in 8 bits and what it stands for, `[outputs, inputs]`. */
+function eightBits(g: Graph, outputs: number, inputs: number) {
+  const values = Int8Array.from(noise(outputs * inputs, 7), (value) => Math.round(100 * value));
+  const scales = Float32Array.from(noise(outputs, 8), (value) => 0.02 + value ** 2 / 100);
+  const floats = new Float32Array(outputs * inputs);
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < inputs; i++) floats[o * inputs + i] = values[i * outputs + o] * scales[o];
+  return {
+    quantized: {
+      values: g.constant(values, [inputs, outputs], 'int8'),
+      scales: g.constant(scales, [outputs]),
+    },
+    plain: g.constant(floats, [outputs, inputs]),
+  };
+}
+
+test('a weight in 8 bits is what its bits stand for, in linear modules and in the vocabulary head', async () => {
+  await agree(
+    [[3, 4], [5], [1, 4], [5, 1], [3, 5]],
+    (g, [x, bias, a, b, addend]) =>
+      linear(g, x, eightBits(g, 5, 4).quantized, { bias, addend, lowRank: { a, b, scale: 3 } }),
+    (g, [x, bias, a, b, addend]) =>
+      linear(g, x, eightBits(g, 5, 4).plain, { bias, addend, lowRank: { a, b, scale: 3 } }),
+  );
+  for (const maxFloats of [6, 100]) {
+    await agree(
+      [[tokens, 3]],
+      (g, [h]) =>
+        vocabularyHead(g, h, eightBits(g, 4, 3).quantized, labelsOf(g), { softCap: 2, maxFloats }).nll,
+      (g, [h]) => vocabularyHead(g, h, eightBits(g, 4, 3).plain, labelsOf(g), { softCap: 2 }).nll,
+    );
+  }
+});
+
 test('the vocabulary head equals log-softmax and KL over all tokens at once', async () => {
   const cap = 1.5;
   const logitsOf = (g: Graph, h: Value, w: Value) =>

@@ -13,6 +13,8 @@ export interface VocabularyHeadOptions {
   readonly softCap?: number;
   /** A frozen model of the same vocabulary to stay close to. Nothing behind it gets a gradient. */
   readonly reference?: { readonly hidden: Value; readonly weight: Value | QuantizedMatrix };
+  /** Elements of a matrix in 8 bits that are made float32 at one time. Default 2^25 (128 MiB). */
+  readonly maxFloats?: number;
 }
 
 /** Per-token losses `[tokens]`. */
@@ -37,7 +39,7 @@ export function vocabularyHead(
   hidden: Value,
   weight: Value | QuantizedMatrix,
   labels: Value,
-  { softCap, reference }: VocabularyHeadOptions = {},
+  { softCap, reference, maxFloats = 2 ** 25 }: VocabularyHeadOptions = {},
 ): TokenLosses {
   const [tokens] = hidden.shape;
   if (hidden.shape.length !== 2 || labels.shape[0] !== tokens)
@@ -46,7 +48,9 @@ export function vocabularyHead(
         `${labels.name} ${formatShape(labels.shape)} as many`,
     );
   const logitsOf = (states: Value, head: Value | QuantizedMatrix): Value => {
-    const raw = isQuantized(head) ? wideProduct(g, states, head) : g.gemm(states, head, { transB: true });
+    const raw = isQuantized(head)
+      ? wideProduct(g, states, head, maxFloats)
+      : g.gemm(states, head, { transB: true });
     return softCap ? capped(g, raw, softCap) : raw;
   };
   const logits = logitsOf(hidden, weight);
@@ -64,17 +68,14 @@ export function vocabularyHead(
     const gap = g.reduceSum(g.mul(q, g.sub(theirs, logits)), { axes: [1], keepDims: true });
     outputs.push(g.reshape(g.add(gap, g.sub(logSum, logSumOf(g, theirs, q))), [tokens]));
   }
-  const options = { softCap: softCap ?? 0 };
+  const options = { softCap: softCap ?? 0, maxFloats };
   const inputs = [hidden, isQuantized(weight) ? null : weight, labels];
   g.composite({ kind: 'VocabularyHead', inputs, outputs, saved, options });
   return { nll, ...(reference ? { kl: outputs[1] } : {}) };
 }
 
-/** Elements of a matrix in 8 bits that are there in float32 at one time (128 MiB). */
-const maxFloats = 2 ** 25;
-
 /** `x w^T`, part by part. */
-function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix): Value {
+function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix, maxFloats: number): Value {
   return g.concat(
     quantizedParts(g, weight, maxFloats).map(({ part }) => timesQuantized(g, x, part)),
     1,
@@ -82,7 +83,7 @@ function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix): Value {
 }
 
 /** `d w`, part by part. */
-function wideGradient(g: Graph, d: Value, weight: QuantizedMatrix): Value {
+function wideGradient(g: Graph, d: Value, weight: QuantizedMatrix, maxFloats: number): Value {
   return quantizedParts(g, weight, maxFloats).reduce<Value | undefined>(
     (sum, { start, end, part }) => quantizedGradient(g, g.slice(d, 1, start, end), part, sum),
     undefined,
@@ -124,7 +125,9 @@ export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved, options, c
   }
   const scaled = (narrow: Value): Value => (dKl ? narrow : g.mul(narrow, asColumn(dNll!)));
   return [
-    needs[0] ? scaled(weight ? g.gemm(wide, weight) : wideGradient(g, wide, { values, scales })) : null,
+    needs[0]
+      ? scaled(weight ? g.gemm(wide, weight) : wideGradient(g, wide, { values, scales }, options.maxFloats))
+      : null,
     needs[1]
       ? (soFar) => g.gemm(wide, scaled(hidden), { transA: true, ...(soFar ? { c: soFar } : {}) })
       : null,

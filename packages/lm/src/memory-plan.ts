@@ -182,7 +182,7 @@ function exceeded(
   const remedies = [
     ...(adapterParameters === 0 ? ['train adapters (trainable: lora)'] : ['a lower rank']),
     ...(!quantized && adapterParameters > 0 ? ['an 8-bit base'] : []),
-    ...(keep === 'input' ? [] : ['recompute: true']),
+    ...(keep === 'input' ? [] : ['recompute: auto']),
     'shorter sequences',
     'a higher memoryBytes, if the process may have more',
   ];

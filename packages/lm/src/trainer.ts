@@ -43,6 +43,11 @@ export interface Trainer {
   readonly state: OptimizerState;
   /** See `LanguageModel.trainStep`. */
   step(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
+  /**
+   * Negative log-likelihoods of the target tokens, of one sequence after another, by the graph that training computes its losses
+   * with: all in one pass, so give few tokens. Changes nothing.
+   */
+  losses(batch: readonly Pick<TrainSequence, 'prompt' | 'target'>[]): Promise<Float32Array>;
 }
 
 /** A trainer with fresh optimiser state. Memory for gradients and moments is taken at the first step. */
@@ -70,7 +75,43 @@ export function createTrainer(context: TrainerContext): Trainer {
       const tokens = batch.reduce((count, { target }) => count + target.length, 0);
       return { ...losses, gradNorm, tokens };
     },
+    losses: (batch) => lossesOf(context, batch),
   };
+}
+
+/** See {@link Trainer.losses}. */
+async function lossesOf(
+  { config, runner, sequences, weights }: TrainerContext,
+  batch: readonly Pick<TrainSequence, 'prompt' | 'target'>[],
+): Promise<Float32Array> {
+  const weighted = batch.map(({ prompt, target }) =>
+    weighSequence(causalSequence(prompt, target), { prompt, target, weight: 0 }, batch.length),
+  );
+  const targets = weighted.reduce((count, { target }) => count + target.length, 0);
+  const chunks = lossChunks(config, targets);
+  const shape = { chunks, anchored: false, keep: null, quantized: weights.base.quantized.size > 0 };
+  const pass = await runner.pass(`losses.${chunks}`, () => buildTraining(config, weights.adapters, shape));
+  const training = weights.training();
+  const padded = sequences.batch(
+    weighted.map((s) => s.input),
+    training.embedding,
+  );
+  const { feeds } = targetFeeds(weighted, padded.tokens, chunks, false);
+  const unread = new Set(['place', ...chunkNames('weight.crossEntropy', chunks)]);
+  const own = Object.fromEntries(Object.entries(feeds).filter(([name]) => !unread.has(name)));
+  const outputs = await pass.run(training.feeds, { ...padded.feeds, ...own });
+  const all = new Float32Array(targets);
+  let at = 0;
+  for (const name of chunkNames('nll', chunks)) {
+    const nll = (outputs[name].data as Float32Array).subarray(0, targets - at);
+    all.set(nll, at);
+    at += nll.length;
+  }
+  return all;
+}
+
+function chunkNames(name: string, chunks: number): string[] {
+  return Array.from({ length: chunks }, (_, i) => chunkName(name, i));
 }
 
 /** Weighted losses summed over the micro-batches of one step. */
@@ -105,7 +146,7 @@ async function addMicroBatch(
   );
   const target = targetFeeds(batch, padded.tokens, chunks, anchored);
   const reference = anchored ? await referenceFeeds(context, batch, chunks, target.chunkRows) : {};
-  const perChunk = (name: string): string[] => Array.from({ length: chunks }, (_, i) => chunkName(name, i));
+  const perChunk = (name: string): string[] => chunkNames(name, chunks);
   const outputs = await pass.run(
     training.feeds,
     { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },

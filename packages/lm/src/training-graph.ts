@@ -16,7 +16,8 @@ export interface TrainingShape {
   readonly chunks: number;
   /** Whether there is a KL term. */
   readonly anchored: boolean;
-  readonly keep: Kept;
+  /** What is kept for the backward pass; null for the losses alone, without gradients. */
+  readonly keep: Kept | null;
   /** Whether the base is fed in 8 bits. */
   readonly quantized: boolean;
 }
@@ -70,7 +71,7 @@ export function chunkName(name: string, chunk: number): string {
  * `weight.divergence.c` [M], `reference.hidden.c` [M, hidden]; {@link referenceHeadName} if anchored and the head trains.
  *
  * Outputs: `nll.c` [M] and `kl.c` [M], unweighted, and the gradients of Σ weights · losses, added to the sums that were fed:
- * of every adapter, or else of every parameter and of `x`. A sum may be fed and fetched in the same memory. The embedding table
+ * of every adapter, or else of every parameter and of `x` (unless `keep` is null). A sum may be fed and fetched in the same memory. The embedding table
  * is no input of its own: it is looked up and its gradient scattered outside, because scattering inside races.
  */
 export function buildTraining(
@@ -85,7 +86,6 @@ export function buildTraining(
     quantized: shape.quantized,
   });
   const x = g.input('x', [productOf(['B', 'T']), config.hiddenSize]);
-  const place = g.input('place', [productOf(['B', 'T'])], 'int64');
   const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
   const attend = causalAttention(builder, inputs, 'B', 'T');
   const training: TrainingBuilder = { builder, attend, found: new Map(), trainsAll: adapters.length === 0 };
@@ -97,13 +97,17 @@ export function buildTraining(
     residual = values.output;
     return { input, ...values };
   });
-  let d = spreadRows(g, lossGradient(training, residual, shape), place, config.hiddenSize);
-  for (const [index, layer] of [...layers.entries()].reverse()) {
-    d = layerGradient(training, layer, index, d, shape.keep);
-  }
-  if (training.trainsAll) {
-    const scale = config.embeddingScale;
-    training.found.set('x', scale === 1 ? d : g.mul(d, g.scalar(scale)));
+  const last = losses(training, residual, shape);
+  if (shape.keep !== null) {
+    const place = g.input('place', [productOf(['B', 'T'])], 'int64');
+    let d = spreadRows(g, last, place, config.hiddenSize);
+    for (const [index, layer] of [...layers.entries()].reverse()) {
+      d = layerGradient(training, layer, index, d, shape.keep);
+    }
+    if (training.trainsAll) {
+      const scale = config.embeddingScale;
+      training.found.set('x', scale === 1 ? d : g.mul(d, g.scalar(scale)));
+    }
   }
   for (const [name, gradient] of training.found) g.output(gradient, gradientName(name));
   return { graph: g, parameters: builder.used() };
@@ -119,8 +123,11 @@ interface TrainingBuilder {
   readonly trainsAll: boolean;
 }
 
-/** Losses and their gradient with respect to the last layer's output at the rows that have a target: [C·M, hidden]. */
-function lossGradient(training: TrainingBuilder, output: Value, { chunks, anchored }: TrainingShape): Value {
+/**
+ * The losses as outputs, and their gradient with respect to the last layer's output at the rows that have a target,
+ * [C·M, hidden]; without gradients, those rows themselves.
+ */
+function losses(training: TrainingBuilder, output: Value, { chunks, anchored, keep }: TrainingShape): Value {
   const { builder, trainsAll } = training;
   const { g, config } = builder;
   const head = builder.matrix(builder.names.head);
@@ -146,6 +153,10 @@ function lossGradient(training: TrainingBuilder, output: Value, { chunks, anchor
         : {}),
     });
     g.output(nll, chunkName('nll', i));
+    if (keep === null) {
+      parts.push(after(g, chosen, [nll]));
+      continue;
+    }
     const targets = [{ value: nll, seed: input('weight.crossEntropy') }];
     if (kl) {
       g.output(kl, chunkName('kl', i));
