@@ -29,7 +29,7 @@ export function sweepCases(bases: readonly FuzzBase[]): (() => FuzzCase)[] {
     Object.entries(base.targets)
       .filter(([, kind]) => kind === 'json')
       .flatMap(([file]) =>
-        fieldPaths(JSON.parse(Buffer.from(base.files[file]).toString())).flatMap((path) =>
+        fieldPaths(JSON.parse(Buffer.from(base.files[file]).toString()) as unknown).flatMap((path) =>
           fieldValues.map((value) => () => ({
             base,
             file,
@@ -54,18 +54,13 @@ export function randomCase(
   return { base, file, mutation: mutate(draw, base.files[file]) };
 }
 
-/** Paths of all fields of objects, but of tables (vocabularies and the like) only the first few entries. */
+/** Paths of all fields, but of tables and lists (vocabularies and the like) only of the first few entries. */
 function fieldPaths(value: unknown, prefix: readonly string[] = []): string[][] {
   if (typeof value !== 'object' || value === null) return [];
-  const entries = Object.entries(value).slice(0, Array.isArray(value) ? 2 : 40);
-  return entries.flatMap(([key, inner]) => {
+  const entries = Object.entries(value) as [string, unknown][];
+  const isTable = Array.isArray(value) || entries.length > 40;
+  return entries.slice(0, isTable ? 2 : entries.length).flatMap(([key, inner]) => {
     const path = [...prefix, key];
-    const isTable = typeof inner === 'object' && inner !== null && Object.keys(inner).length > 40;
-    return [
-      path,
-      ...(isTable
-        ? fieldPaths(Object.fromEntries(Object.entries(inner as object).slice(0, 1)), path)
-        : fieldPaths(inner, path)),
-    ];
+    return [path, ...fieldPaths(inner, path)];
   });
 }
