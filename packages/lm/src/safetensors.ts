@@ -283,16 +283,16 @@ function layOut(tensors: ReadonlyMap<string, TensorInput>, metadata: Readonly<Re
   const ordered = [...tensors].map(([name, tensor]) => ({ name, tensor, ...storage(name, tensor) }));
   // Wider types first keeps every tensor aligned to its own element size.
   ordered.sort((a, b) => b.elementBytes - a.elementBytes || (a.name < b.name ? -1 : 1));
-  const header: Record<string, unknown> = {};
+  const header: [string, unknown][] = [];
   const metadataEntries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
-  if (metadataEntries.length > 0) header['__metadata__'] = Object.fromEntries(metadataEntries);
+  if (metadataEntries.length > 0) header.push(['__metadata__', Object.fromEntries(metadataEntries)]);
   let offset = 0;
   for (const { name, tensor, dtype, elementBytes } of ordered) {
     const end = offset + tensor.data.length * elementBytes;
-    header[name] = { dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    header.push([name, { dtype, shape: tensor.shape, data_offsets: [offset, end] }]);
     offset = end;
   }
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const headerBytes = Math.ceil(json.byteLength / 8) * 8;
   const head = new Uint8Array(8 + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
