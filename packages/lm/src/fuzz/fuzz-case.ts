@@ -1,10 +1,11 @@
 import { createDraw } from './draw.js';
-import { fieldValues, mutateJson, mutateText, setField } from './mutate-json.js';
+import { fieldValues, mutateJson, setField } from './mutate-json.js';
 import type { Mutation } from './mutate-json.js';
 import { mutateSafetensors } from './mutate-safetensors.js';
+import { mutateTemplate } from './mutate-template.js';
 
 /** How a file of a base is damaged. */
-export type FileKind = 'json' | 'safetensors' | 'text';
+export type FileKind = 'json' | 'safetensors' | 'template';
 
 /** A folder that is valid as it is. */
 export interface FuzzBase {
@@ -50,7 +51,7 @@ export function randomCase(
   const draw = createDraw(seed, target, index);
   const base = draw.pick(bases);
   const [file, kind] = draw.pick(Object.entries(base.targets));
-  const mutate = { json: mutateJson, safetensors: mutateSafetensors, text: mutateText }[kind];
+  const mutate = { json: mutateJson, safetensors: mutateSafetensors, template: mutateTemplate }[kind];
   return { base, file, mutation: mutate(draw, base.files[file]) };
 }
 

@@ -58,11 +58,11 @@ const fuzzTargets: readonly FuzzTarget[] = [
       ...smallTokenizers(),
     ],
     // Some expressions never end; those that do take a few milliseconds.
-    open: async () => (folder) => useTokenizer(folder, 1000),
+    open: async () => (folder) => useTokenizer(folder, 2000),
   },
   {
     name: 'chat-template',
-    bases: async () => folders({ 'chat_template.jinja': 'text' }, ['llama', 'qwen2', 'gemma2']),
+    bases: async () => folders({ 'chat_template.jinja': 'template' }, ['llama', 'qwen2', 'gemma2']),
     open: async () => (folder) => useTokenizer(folder, 10_000),
   },
   { name: 'state', bases: stateBases, open: openState },
