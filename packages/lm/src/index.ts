@@ -12,7 +12,7 @@ export type { LayerNames, LinearNames, ParameterNames } from './config-parameter
 export { loadCheckpoint, requireFinite, saveCheckpoint } from './checkpoint.js';
 export type { Checkpoint, CheckpointToSave, LoadProgress } from './checkpoint.js';
 export { createTokenizer, loadTokenizer } from './tokenizer.js';
-export type { TokenSpan, Tokenizer } from './tokenizer.js';
+export type { TokenSpan, Tokenizer, TokenizerOptions } from './tokenizer.js';
 export { readTokenizerFiles } from './tokenizer-files.js';
 export type { TokenizerFiles } from './tokenizer-files.js';
 export { createTextStream } from './tokenizer-stream.js';

@@ -83,7 +83,7 @@ for (const { name, config: source, seed, ids, greedy, adapter, batches, losses }
       {},
     );
     assert.deepEqual(completion.tokens, greedy.tokens);
-    engine.importState(adapterWeights(config, trainable, seed), null);
+    await engine.importState(adapterWeights(config, trainable, seed), null);
     const settings = {
       learningRate: 2e-3,
       beta1: 0.9,

@@ -186,8 +186,8 @@ function checkVocabulary(folder: string, tokenizerSize: number, { vocabSize }: M
   if (tokenizerSize <= vocabSize && vocabSize <= 2 * tokenizerSize) return;
   throw new LmError(
     'TOKENIZER_VOCABULARY_MISMATCH',
-    `The tokenizer of ${folder} has ${tokenizerSize} tokens ("model.vocab" and "added_tokens" of tokenizer.json), ` +
-      `but config.json gives the model ${vocabSize} ("vocab_size"). ` +
+    `The tokenizer of ${folder} has ${tokenizerSize} tokens, but config.json gives the model ${vocabSize} ` +
+      '("vocab_size" there, "model.vocab" and "added_tokens" in tokenizer.json). ' +
       'Take tokenizer.json and config.json from the same model.',
     { details: { folder, tokenizerSize, vocabSize } },
   );
