@@ -28,6 +28,7 @@ lib.llama_log_set(ignore_log, ctypes.c_void_p(0))
 lib.llama_backend_init()
 model_options = lib.llama_model_default_params()
 model_options.use_mmap = job.get("mmap", True)
+model_options.use_extra_bufts = job.get("repack", True)
 model = lib.llama_model_load_from_file(job["path"].encode(), model_options)
 if not model:
     raise SystemExit(f"llama.cpp did not load {job['path']}")
