@@ -1,3 +1,4 @@
+export { after } from './after.js';
 export { attention } from './attention.js';
 export type { AttentionOptions } from './attention.js';
 export { AutodiffError } from './autodiff-error.js';

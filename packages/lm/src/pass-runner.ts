@@ -1,6 +1,10 @@
-import { createSession, createTensor } from '@parley/graph';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createSession, createTensor, toModelBytes } from '@parley/graph';
 import type { Device, Session, Tensor } from '@parley/graph';
 import type { PassGraph } from './inference-graphs.js';
+import { LmError } from './lm-error.js';
 
 /** Weights as feeds, by Hugging Face name. Shared by all sessions: feeds are not copied. */
 export type WeightFeeds = Readonly<Record<string, Tensor>>;
@@ -15,7 +19,10 @@ export interface Pass {
   ): Promise<Record<string, Tensor>>;
 }
 
-/** Sessions compiled on first use; the least recently used is released when there are too many. */
+/**
+ * Sessions compiled on first use; the least recently used is released when there are too many, save those that hold matrices of
+ * their own.
+ */
 export interface PassRunner {
   readonly device: Device;
   readonly threads: number;
@@ -35,14 +42,23 @@ const maxSessions = 12;
 
 /** An empty set of sessions. */
 export function createPassRunner(options: RunnerOptions): PassRunner {
-  const compiled = new Map<string, { readonly session: Session; readonly parameters: readonly string[] }>();
+  interface Compiled {
+    readonly session: Session;
+    readonly parameters: readonly string[];
+    readonly external: boolean;
+  }
+  const compiled = new Map<string, Compiled>();
   const compile = async (key: string, build: () => PassGraph) => {
-    const { graph, parameters } = build();
-    const entry = { session: await createSession(graph, options), parameters };
-    const [oldest] = compiled.keys();
-    if (compiled.size >= maxSessions && oldest !== undefined) {
-      await compiled.get(oldest)?.session.dispose();
-      compiled.delete(oldest);
+    const pass = build();
+    const session = pass.external
+      ? await loadFromFiles(pass, options)
+      : await createSession(pass.graph, options);
+    const entry = { session, parameters: pass.parameters, external: pass.external !== undefined };
+    const released = [...compiled].filter(([, { external }]) => !external);
+    if (released.length >= maxSessions) {
+      const [oldest] = released;
+      await oldest[1].session.dispose();
+      compiled.delete(oldest[0]);
     }
     compiled.set(key, entry);
     return entry;
@@ -69,6 +85,41 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
       for (const { session } of sessions) await session.dispose();
     },
   };
+}
+
+/**
+ * Compiles a graph from files, which onnxruntime maps into memory and lets go of once it has arranged the matrices for its own
+ * products: at no time is there more than that one arrangement. The files are gone afterwards.
+ */
+async function loadFromFiles({ graph, external }: PassGraph, options: RunnerOptions): Promise<Session> {
+  const folder = mkdtempSync(join(tmpdir(), 'parley-matrices-'));
+  try {
+    const path = join(folder, 'graph.onnx');
+    writeFileSync(path, toModelBytes(graph));
+    const fd = openSync(join(folder, external!.location), 'w');
+    try {
+      for (const part of external!.parts) writeFully(fd, part);
+    } finally {
+      closeSync(fd);
+    }
+    return await createSession(path, options);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
+    const bytes = external!.parts.reduce((sum, part) => sum + part.byteLength, 0);
+    throw new LmError(
+      'FILE_NOT_WRITTEN',
+      `${folder} could not take the ${bytes} bytes of the 8-bit weights: ${(cause as Error).message}. They are written there once, at ` +
+        'start: make room, or point TMPDIR to a folder on disk that has it.',
+      { details: { folder, bytes }, cause },
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength;)
+    done += writeSync(fd, bytes, done, Math.min(1 << 28, bytes.byteLength - done));
 }
 
 /** Wraps weights without copying them. */

@@ -2,9 +2,10 @@ import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
 import { adamwStep, clipScale, globalNorm } from './adamw.js';
 import type { Moments, OptimizerSettings } from './adamw.js';
-import { planBatches, roundUp } from './batch-plan.js';
-import { parameterCount, parameterNames } from './config-parameters.js';
+import { planBatches } from './batch-plan.js';
+import { parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import type { Forward } from './forward.js';
 import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
 import type { TrainSequence, TrainStep } from './language-model.js';
@@ -15,15 +16,18 @@ import { causalSequence, hiddenOfTargets } from './scorer.js';
 import type { SequenceFeeds } from './sequence-feeds.js';
 import { targetFeeds, weighSequence } from './training-batch.js';
 import type { WeightedSequence } from './training-batch.js';
-import { buildTraining, isOneChunk, referenceHeadName } from './training-graph.js';
+import { buildTraining, chunkName, lossChunks, referenceHeadName } from './training-graph.js';
 
 /** What training runs with. */
 export interface TrainerContext {
   readonly config: ModelConfig;
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
+  readonly forward: Forward;
   readonly weights: ModelWeights;
   readonly maxBatchTokens: number;
+  /** Whether layers are computed again in the backward pass instead of being kept. */
+  readonly recompute: boolean;
 }
 
 /** Optimiser state that a checkpoint carries. */
@@ -39,17 +43,6 @@ export interface Trainer {
   readonly state: OptimizerState;
   /** See `LanguageModel.trainStep`. */
   step(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
-}
-
-/**
- * Padded number of rows of a loss that is computed in chunks. A training graph is compiled for each such number, so there
- * are few of them: coarse steps where the output matrix is a small part of the model, and at most eight in an octave.
- */
-function paddedRows(config: ModelConfig, rows: number): number {
-  const head = config.vocabSize * config.hiddenSize;
-  const share = (parameterCount(config) - head) / head;
-  const step = 64 * Math.min(8, Math.max(1, Math.round(share)));
-  return roundUp(rows, Math.max(step, 2 ** Math.floor(Math.log2(rows)) / 8));
 }
 
 /**
@@ -100,34 +93,41 @@ async function addMicroBatch(
   gradients: GradientSums,
   losses: Losses,
 ): Promise<void> {
-  const { config, runner, sequences, weights } = context;
+  const { config, runner, sequences, weights, recompute } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
-  const targets = batch.reduce((count, { target }) => count + target.length, 0);
-  const anyRows = isOneChunk(config, targets);
-  const rows = anyRows ? targets : paddedRows(config, targets);
-  const graphRows = anyRows ? 'M' : rows;
-  const pass = await runner.pass(`train.${graphRows}.${anchored}`, () =>
-    buildTraining(config, weights.adapters, { rows: graphRows, anchored }),
+  const chunks = lossChunks(
+    config,
+    batch.reduce((count, { target }) => count + target.length, 0),
+  );
+  const pass = await runner.pass(`train.${chunks}.${anchored}.${recompute}`, () =>
+    buildTraining(config, weights.adapters, { chunks, anchored, recompute }),
   );
   const training = weights.training();
   const padded = sequences.batch(
     batch.map((s) => s.input),
-    training,
+    training.embedding,
   );
-  const target = targetFeeds(batch, padded.tokens, rows, anchored);
-  const reference = anchored ? await referenceFeeds(context, batch, rows) : {};
+  const target = targetFeeds(batch, padded.tokens, chunks, anchored);
+  const reference = anchored ? await referenceFeeds(context, batch, chunks, target.chunkRows) : {};
+  const perChunk = (name: string): string[] => Array.from({ length: chunks }, (_, i) => chunkName(name, i));
   const outputs = await pass.run(
-    training,
+    training.feeds,
     { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },
     {
-      nll: null,
-      ...(anchored ? { kl: null } : {}),
+      ...Object.fromEntries(
+        [...perChunk('nll'), ...(anchored ? perChunk('kl') : [])].map((name) => [name, null]),
+      ),
       ...gradients.fetches(padded.rows * padded.tokens),
     },
   );
   gradients.addEmbeddings(batch, padded.tokens, outputs);
-  losses.loss += dot(target.crossEntropy, outputs['nll'].data as Float32Array);
-  if (anchored) losses.anchorLoss += dot(target.divergence, outputs['kl'].data as Float32Array);
+  const weighted = (name: string, factors: Float32Array): number =>
+    perChunk(name).reduce((sum, output, i) => {
+      const own = factors.subarray(i * target.chunkRows, (i + 1) * target.chunkRows);
+      return sum + dot(own, outputs[output].data as Float32Array);
+    }, 0);
+  losses.loss += weighted('nll', target.crossEntropy);
+  if (anchored) losses.anchorLoss += weighted('kl', target.divergence);
 }
 
 /** Sequences that contribute, split by token budget; anchored ones apart, because only they pay for the reference. */
@@ -144,17 +144,22 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
 
 /** The anchor's hidden states of the target rows, and its output matrix when the model's own one trains. */
 async function referenceFeeds(
-  { config, runner, sequences, weights }: TrainerContext,
+  { config, forward, weights }: TrainerContext,
   batch: readonly WeightedSequence[],
-  rows: number,
+  chunks: number,
+  chunkRows: number,
 ): Promise<Record<string, Tensor>> {
   const reference = weights.anchor();
-  const hidden = new Float32Array(rows * config.hiddenSize);
-  hidden.set(await hiddenOfTargets({ config, runner, sequences }, reference, batch));
-  return {
-    'reference.hidden': createTensor('float32', [rows, config.hiddenSize], hidden),
-    ...(weights.adapters.length > 0 ? {} : { [referenceHeadName]: reference[parameterNames(config).head] }),
-  };
+  const width = config.hiddenSize;
+  const hidden = new Float32Array(chunks * chunkRows * width);
+  hidden.set(await hiddenOfTargets({ forward }, reference, batch));
+  const feeds: Record<string, Tensor> = {};
+  for (let i = 0; i < chunks; i++) {
+    const part = hidden.subarray(i * chunkRows * width, (i + 1) * chunkRows * width);
+    feeds[chunkName('reference.hidden', i)] = createTensor('float32', [chunkRows, width], part);
+  }
+  if (weights.adapters.length === 0) feeds[referenceHeadName] = reference.feeds[parameterNames(config).head];
+  return feeds;
 }
 
 function update(
