@@ -4,14 +4,14 @@ import { compete } from './contest.js';
 import type { Result } from './contest.js';
 import { startContestant } from './contestant.js';
 import type { Contestant } from './contestant.js';
-import { int8Pending, noteOf, startOurs, times, unlessSkipped } from './job.js';
+import { noteOf, startOurs, times, unlessSkipped } from './job.js';
 import type { JobContext } from './job.js';
 import type { ScoreWork } from './ours.js';
 import type { ProductsJob } from './products.js';
 import { makeRandomCheckpoint } from './random-checkpoint.js';
 import { startLlama } from './references.js';
 import { formatMs } from './render.js';
-import { judged, missing } from './row.js';
+import { judged } from './row.js';
 import type { Row, Target } from './row.js';
 import { qwenHalfBillion } from './shapes.js';
 
@@ -20,7 +20,7 @@ const decoding = { promptTokens: 64, newTokens: 32 };
 /** Decoding at the shape of Qwen2.5-0.5B beside llama.cpp; null targets are shown for comparison only. */
 const decodeTargets = [
   { quantization: 'int8', type: 'Q8_0', base: '8-bit base', batches: { 1: 1, 8: 1.8, 32: 2 } },
-  { quantization: undefined, type: 'F32', base: 'fp32', batches: { 1: null, 8: 1.3, 32: null } },
+  { quantization: 'none', type: 'F32', base: 'fp32', batches: { 1: null, 8: 1.3, 32: null } },
 ] as const;
 
 /** Decoding beside llama.cpp at several batch sizes. */
@@ -34,10 +34,6 @@ export async function measureDecode(context: JobContext): Promise<Row[]> {
       target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
     }));
     const required = wanted.flatMap((row) => (row.target === null ? [] : [{ ...row, target: row.target }]));
-    if (quantization !== undefined && int8Pending !== null) {
-      rows.push(...required.map(({ id, work, target }) => missing(id, work, target, int8Pending!)));
-      continue;
-    }
     rows.push(
       ...(await unlessSkipped(required, async () => {
         await using peer = await startLlama(context.references, {
@@ -51,7 +47,9 @@ export async function measureDecode(context: JobContext): Promise<Row[]> {
           kind: 'decode',
           shape: qwenHalfBillion,
           ...decoding,
-          ...(quantization ? { quantization } : {}),
+          quantization,
+          // The engine takes an 8-bit base with an adapter only, which llama.cpp runs without.
+          ...(quantization === 'int8' ? { lora: { rank: 16, alpha: 32 } } : {}),
         });
         const found: Row[] = [];
         for (const row of wanted) found.push(await compareDecode(context, ours, peer, row));

@@ -24,9 +24,6 @@ export interface JobContext {
 /** A group of rows that is measured together. */
 export type Job = (context: JobContext) => Promise<Row[]>;
 
-/** Why rows of an 8-bit base are not measured; null once the engine has one. */
-export const int8Pending: string | null = 'pending: the engine has no 8-bit base yet';
-
 /** A job without what the context decides. */
 export type OurWork = OurJob extends infer J
   ? J extends OurJob

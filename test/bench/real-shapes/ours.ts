@@ -17,7 +17,7 @@ export interface OurModel {
   readonly folder?: string;
   readonly threads: number;
   readonly spinning: boolean;
-  readonly quantization?: 'int8';
+  readonly quantization?: EngineOptions['quantization'];
   readonly lora?: { readonly rank: number; readonly alpha: number };
 }
 

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { compete } from './contest.js';
-import { gigabytes, int8Pending, noteOf, startOurs, times, unlessSkipped } from './job.js';
+import { gigabytes, noteOf, startOurs, times, unlessSkipped } from './job.js';
 import type { JobContext } from './job.js';
 import { makeRandomCheckpoint } from './random-checkpoint.js';
 import { startTorch } from './references.js';
 import { formatMs } from './render.js';
-import { judged, missing } from './row.js';
+import { judged } from './row.js';
 import type { Row, Target } from './row.js';
 import { qwenHalfBillion, qwenOneAndAHalfBillion, smallLlama } from './shapes.js';
 import type { ModelShape } from './shapes.js';
@@ -102,17 +102,13 @@ export async function measureLarge(context: JobContext): Promise<Row[]> {
   makeRandomCheckpoint(folder, qwenOneAndAHalfBillion);
   const rows: Row[] = [];
   for (const { quantization, id, base, gigabytesAllowed } of [
-    { quantization: undefined, id: 'large.fp32', base: 'fp32', gigabytesAllowed: 12 },
+    { quantization: 'none', id: 'large.fp32', base: 'fp32', gigabytesAllowed: 12 },
     { quantization: 'int8', id: 'large.int8', base: '8-bit base', gigabytesAllowed: 5 },
   ] as const) {
     const work = `load bf16 and LoRA step, 1.5B, 1 × 256, ${base}`;
     const target: Target = { kind: 'atMost', value: gigabytesAllowed, unit: 'GB' };
-    if (quantization !== undefined && int8Pending !== null) {
-      rows.push(missing(id, work, target, int8Pending));
-      continue;
-    }
     const shape = qwenOneAndAHalfBillion;
-    const engine = { shape, folder, lora, ...(quantization ? { quantization } : {}) };
+    const engine = { shape, folder, lora, quantization };
     await using ours = await startOurs(context, { kind: 'train', rows: 1, tokens: 256, ...engine });
     const [result] = await compete([{ contestant: ours, line: 'step' }], 1);
     context.record(id, {}, [result]);
