@@ -17,47 +17,54 @@ import { qwenHalfBillion } from './shapes.js';
 
 const decoding = { promptTokens: 64, newTokens: 32 };
 
-/** Decoding at the shape of Qwen2.5-0.5B beside llama.cpp; null targets are shown for comparison only. */
-const decodeTargets = [
-  { quantization: 'int8', type: 'Q8_0', base: '8-bit base', batches: { 1: 1, 8: 1.8, 32: 2 } },
-  { quantization: 'none', type: 'F32', base: 'fp32', batches: { 1: null, 8: 1.3, 32: null } },
-] as const;
+interface DecodeComparison {
+  readonly quantization: 'int8' | 'none';
+  readonly type: 'Q8_0' | 'F32';
+  readonly base: string;
+  /** How many times as fast as llama.cpp, by batch size; null where it is shown for comparison only. */
+  readonly factors: Readonly<Record<number, number | null>>;
+}
 
-/** Decoding beside llama.cpp at several batch sizes. */
-export async function measureDecode(context: JobContext): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const { quantization, type, base, batches } of decodeTargets) {
-    const wanted = Object.entries(batches).map(([batch, factor]) => ({
-      batch: Number(batch),
-      id: `decode.${type}.${batch}`,
-      work: `decode batch ${batch}, ${base}, 0.5B`,
-      target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
-    }));
-    const required = wanted.flatMap((row) => (row.target === null ? [] : [{ ...row, target: row.target }]));
-    rows.push(
-      ...(await unlessSkipped(required, async () => {
-        await using peer = await startLlama(context.references, {
-          shape: qwenHalfBillion,
-          name: 'qwen2.5-0.5b',
-          type,
-          batches: wanted.map(({ batch }) => batch),
-          ...decoding,
-        });
-        await using ours = await startOurs(context, {
-          kind: 'decode',
-          shape: qwenHalfBillion,
-          ...decoding,
-          quantization,
-          // The engine takes an 8-bit base with an adapter only, which llama.cpp runs without.
-          ...(quantization === 'int8' ? { lora: { rank: 16, alpha: 32 } } : {}),
-        });
-        const found: Row[] = [];
-        for (const row of wanted) found.push(await compareDecode(context, ours, peer, row));
-        return found;
-      })),
-    );
-  }
-  return rows;
+/** Decoding with an 8-bit base beside llama.cpp's Q8_0. */
+export function measureDecodeInt8(context: JobContext): Promise<Row[]> {
+  const factors = { 1: 1, 8: 1.8, 32: 2 };
+  return measureDecode(context, { quantization: 'int8', type: 'Q8_0', base: '8-bit base', factors });
+}
+
+/** Decoding in fp32 beside llama.cpp's F32. */
+export function measureDecodeFp32(context: JobContext): Promise<Row[]> {
+  const factors = { 1: null, 8: 1.3, 32: null };
+  return measureDecode(context, { quantization: 'none', type: 'F32', base: 'fp32', factors });
+}
+
+async function measureDecode(context: JobContext, comparison: DecodeComparison): Promise<Row[]> {
+  const { quantization, type, base, factors } = comparison;
+  const wanted = Object.entries(factors).map(([batch, factor]) => ({
+    batch: Number(batch),
+    id: `decode.${type}.${batch}`,
+    work: `decode batch ${batch}, ${base}, 0.5B`,
+    target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
+  }));
+  return unlessSkipped(wanted, async () => {
+    await using peer = await startLlama(context.references, {
+      shape: qwenHalfBillion,
+      name: 'qwen2.5-0.5b',
+      type,
+      batches: wanted.map(({ batch }) => batch),
+      ...decoding,
+    });
+    await using ours = await startOurs(context, {
+      kind: 'decode',
+      shape: qwenHalfBillion,
+      ...decoding,
+      quantization,
+      // The engine takes an 8-bit base with an adapter only, which llama.cpp runs without.
+      ...(quantization === 'int8' ? { lora: { rank: 16, alpha: 32 } } : {}),
+    });
+    const found: Row[] = [];
+    for (const row of wanted) found.push(await compareDecode(context, ours, peer, row));
+    return found;
+  });
 }
 
 async function compareDecode(

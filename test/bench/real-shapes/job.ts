@@ -41,7 +41,7 @@ export function startOurs(context: JobContext, work: OurWork): Promise<Contestan
 
 /** Runs a measurement; where what it needs is not installed, its rows say so. */
 export async function unlessSkipped(
-  rows: readonly { readonly id: string; readonly work: string; readonly target: Target }[],
+  rows: readonly { readonly id: string; readonly work: string; readonly target: Target | null }[],
   measure: () => Promise<Row[]>,
 ): Promise<Row[]> {
   try {

@@ -1,8 +1,8 @@
 /**
  * `npm run bench:engine`: the engine at the size of real models beside PyTorch, PEFT, llama.cpp and onnxruntime itself.
  *
- *   npm run bench:engine -- [lora] [full] [decode] [scoring] [swap] [load] [large] [--threads N] [--turns N] [--compile]
- *                           [--no-spinning] [--json FILE]
+ *   npm run bench:engine -- [lora] [full] [decode-int8] [decode-fp32] [scoring] [swap] [load] [large]
+ *                           [--threads N] [--turns N] [--compile] [--no-spinning] [--json FILE]
  *
  * Without a name everything is measured. The exit code says whether the measurement worked, not whether targets were met.
  */
@@ -11,17 +11,24 @@ import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Result } from './contest.js';
-import { measureDecode, measureLoad, measureScoring, measureSwap } from './inference-jobs.js';
+import {
+  measureDecodeFp32,
+  measureDecodeInt8,
+  measureLoad,
+  measureScoring,
+  measureSwap,
+} from './inference-jobs.js';
 import type { Job } from './job.js';
 import { describeMachine } from './machine.js';
-import { renderRows } from './render.js';
+import { formatMs, renderRows } from './render.js';
 import type { Row } from './row.js';
 import { measureFull, measureLarge, measureLora } from './train-jobs.js';
 
 const jobs: Readonly<Record<string, Job>> = {
   lora: measureLora,
   full: measureFull,
-  decode: measureDecode,
+  'decode-int8': measureDecodeInt8,
+  'decode-fp32': measureDecodeFp32,
   scoring: measureScoring,
   swap: measureSwap,
   load: measureLoad,
@@ -63,7 +70,11 @@ for (const [name, job] of Object.entries(jobs)) {
     spinning: values.spinning,
     turns,
     compile: values.compile,
-    record: (recorded, facts, results) => measurements.push({ job: recorded, facts, results }),
+    record(recorded, facts, results) {
+      measurements.push({ job: recorded, facts, results });
+      const each = results.map((result) => `${result.name} ${result.line}: ${formatMs(result.minMs)}`);
+      console.error(`  ${recorded}: ${each.join(', ')}`);
+    },
   });
   rows.push(...found);
 }

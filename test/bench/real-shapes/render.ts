@@ -8,7 +8,7 @@ export function renderRows(rows: readonly Row[], heading: string): string {
       row.work,
       row.ours,
       row.peer,
-      row.figure === null || row.target === null ? '' : formatFigure(row.figure, row.target.unit),
+      row.figure === null ? '' : formatFigure(row.figure, row.target?.unit ?? '×'),
       row.target === null ? '' : formatTarget(row.target),
       [verdict(row), row.note].filter((part) => part !== '').join('; '),
     ]),

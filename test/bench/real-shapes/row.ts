@@ -28,6 +28,6 @@ export function judged(row: Omit<Row, 'met'> & { readonly figure: number }): Row
 }
 
 /** A row that could not be measured. */
-export function missing(id: string, work: string, target: Target, reason: string): Row {
+export function missing(id: string, work: string, target: Target | null, reason: string): Row {
   return { id, work, ours: '', peer: '', figure: null, target, met: null, note: reason };
 }
