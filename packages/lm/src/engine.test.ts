@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createEngine } from './engine.js';
 import type { Engine } from './engine.js';
 import type { OptimizerSettings } from './adamw.js';
 import type { EngineOptions, TrainSequence, Trainable } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js';
+import { openTestEngine } from './test-device.js';
 import { toyConfig, toyTokens } from './test-models.js';
 import type { ToyArchitecture } from './test-models.js';
 
@@ -30,7 +30,7 @@ const architectures: ToyArchitecture[] = ['llama', 'qwen2', 'gemma2'];
 
 function open(architecture: ToyArchitecture, options: EngineOptions = {}): Promise<Engine> {
   const config = toyConfig(architecture);
-  return createEngine({ kind: 'memory', config, seed: 1, weights: new Map() }, options, () => undefined);
+  return openTestEngine({ kind: 'memory', config, seed: 1, weights: new Map() }, options);
 }
 
 function sequence(length: number, seed: number, more: Partial<TrainSequence> = {}): TrainSequence {
@@ -142,10 +142,10 @@ test('a loss too wide for one chunk gives the step of narrow ones', async () => 
   const config = toyConfig('llama', { vocab_size: 300_000, hidden_size: 8, num_hidden_layers: 1 });
   const source = { kind: 'memory', config, seed: 1, weights: new Map() } as const;
   const batch = Array.from({ length: 8 }, (_, i) => sequence(14, i));
-  const wide = await createEngine(source, {}, () => undefined);
+  const wide = await openTestEngine(source);
   const a = await wide.trainStep([...batch, ...batch], gradientOnly);
   await wide.close();
-  const narrow = await createEngine(source, { maxBatchTokens: 13 }, () => undefined);
+  const narrow = await openTestEngine(source, { maxBatchTokens: 13 });
   const b = await narrow.trainStep([...batch, ...batch], gradientOnly);
   await narrow.close();
   assert.ok(Math.abs(a.loss - b.loss) < 1e-5);
@@ -202,7 +202,7 @@ test('merged weights without an adapter behave as base and adapter together', as
   await tuned.trainStep([sequence(12, 1)], settings);
   const config = toyConfig('qwen2');
   const source = { kind: 'memory', config, seed: 0, weights: await tuned.exportMerged() } as const;
-  const merged = await createEngine(source, {}, () => undefined);
+  const merged = await openTestEngine(source);
   const items = [{ prompt: toyTokens(5, 1), target: toyTokens(9, 2) }];
   assert.deepEqual(await merged.score(items, false), await tuned.score(items, false));
   await Promise.all([tuned.close(), merged.close()]);

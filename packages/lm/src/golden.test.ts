@@ -7,12 +7,12 @@ import { attentionInputs, causalAttention } from './attention-graph.js';
 import { loadCheckpoint } from './checkpoint.js';
 import { parameterShapes } from './config-parameters.js';
 import { createDecoderBuilder, decoderLayers, logitsOf } from './decoder-graph.js';
-import { createEngine } from './engine.js';
 import type { Engine } from './engine.js';
 import type { TrainSequence, Trainable } from './language-model.js';
 import { weightFeeds } from './pass-runner.js';
 import { decodeSafetensors, readSafetensors } from './safetensors.js';
 import { createSequenceFeeds } from './sequence-feeds.js';
+import { openTestEngine, testDevice } from './test-device.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures', import.meta.url));
 const models = ['llama', 'llama-sharded', 'qwen2', 'qwen2-bf16', 'gemma2', 'gemma2-fp16'];
@@ -46,7 +46,7 @@ function golden(name: string): Golden {
 
 function openEngine(name: string, trainable: Trainable = { kind: 'full' }): Promise<Engine> {
   const source = { kind: 'folder', folder: `${fixtures}/models/${name}` } as const;
-  return createEngine(source, { trainable, threads: 1 }, () => undefined);
+  return openTestEngine(source, { trainable, threads: 1 });
 }
 
 function sequencesOf(batch: Golden['batches'][number]): TrainSequence[] {
@@ -89,7 +89,7 @@ async function logits(folder: string, sequences: readonly number[][]): Promise<F
     logitsOf(builder, decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T'))),
     'logits',
   );
-  await using session = await createSession(g, { threads: 1, spinning: false });
+  await using session = await createSession(g, { threads: 1, spinning: false, device: testDevice });
   const weights = weightFeeds(tensors, parameterShapes(config));
   const batch = createSequenceFeeds(config).batch(sequences, weights);
   const used = Object.fromEntries(builder.used().map((name) => [name, weights[name]]));

@@ -1,6 +1,7 @@
-import { createSession, createTensor } from '@parley/graph';
+import { GraphError, createSession, createTensor } from '@parley/graph';
 import type { Device, Session, Tensor } from '@parley/graph';
 import type { PassGraph } from './inference-graphs.js';
+import { LmError } from './lm-error.js';
 
 /** Weights as feeds, by Hugging Face name. Shared by all sessions: feeds are not copied. */
 export type WeightFeeds = Readonly<Record<string, Tensor>>;
@@ -59,7 +60,7 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
         run(weights, feeds, fetches) {
           const all: Record<string, Tensor> = { ...feeds };
           for (const name of entry.parameters) all[name] = weights[name];
-          return entry.session.run(all, fetches);
+          return entry.session.run(all, fetches).catch(strayed(key, options.device));
         },
       };
     },
@@ -68,6 +69,17 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
       compiled.clear();
       for (const { session } of sessions) await session.dispose();
     },
+  };
+}
+
+/** Turns the refusal of a pass whose operators did not run on the device into one that a caller can act on. */
+function strayed(key: string, device: Device): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof GraphError && error.op === 'placement')) throw error;
+    throw new LmError('EXECUTION_PROVIDER_UNAVAILABLE', `pass "${key}": ${error.message}`, {
+      details: { device, pass: key },
+      cause: error,
+    });
   };
 }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createEngine } from './engine.js';
 import type { Engine } from './engine.js';
 import { maxFetchedVocabulary, maxNucleus } from './sampling-head.js';
+import { openTestEngine } from './test-device.js';
 import { toyConfig } from './test-models.js';
 
 // Not a multiple of the sampler's block.
@@ -13,11 +13,7 @@ const draws = 3000;
 function openWide(): Promise<Engine> {
   assert.ok(vocabulary > maxFetchedVocabulary);
   const config = toyConfig('gemma2', { vocab_size: vocabulary, final_logit_softcapping: 12 });
-  return createEngine(
-    { kind: 'memory', config, seed: 4, weights: new Map() },
-    { maxBatch: 500 },
-    () => undefined,
-  );
+  return openTestEngine({ kind: 'memory', config, seed: 4, weights: new Map() }, { maxBatch: 500 });
 }
 
 /** The model's own probability of every token after the prompt. */
