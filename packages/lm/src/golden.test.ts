@@ -3,13 +3,13 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadCheckpoint } from './checkpoint.js';
-import { createEngine } from './engine.js';
 import type { Engine } from './engine.js';
 import { logitsAfterEachToken, maxDifference, sequencesOf } from './golden-test-support.js';
 import type { GoldenSequence } from './golden-test-support.js';
 import { modelNames } from './io-test-support.js';
 import type { Trainable } from './language-model.js';
 import { decodeSafetensors, readSafetensors } from './safetensors.js';
+import { openTestEngine } from './test-device.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures', import.meta.url));
 const trainedModels = ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'];
@@ -42,7 +42,7 @@ function golden(name: string): Golden {
 
 function openEngine(name: string, trainable: Trainable = { kind: 'full' }): Promise<Engine> {
   const source = { kind: 'folder', folder: `${fixtures}/models/${name}` } as const;
-  return createEngine(source, { trainable, threads: 1 }, () => undefined);
+  return openTestEngine(source, { trainable, threads: 1 });
 }
 
 /** ‖a − b‖ / ‖b‖ over all tensors together. */
