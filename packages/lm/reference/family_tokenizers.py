@@ -3,6 +3,7 @@ reference implementation makes of a wide corpus."""
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -10,6 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizer_corpus import corpus_lines
 
 VOCABULARY = 900
+ALPHABET = 200
 
 LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -56,8 +58,13 @@ def sentencepiece(special, bos, normalizer=None, pre_tokenizer=None, strip=False
     learner = Tokenizer(models.BPE(unk_token="<unk>"))
     learner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     learner.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    # Like SentencePiece's character coverage: rare characters stay out and fall back to their bytes.
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - 259, limit_alphabet=200, show_progress=False)
+    # Like SentencePiece's character coverage: rare characters stay out and fall back to their bytes. Which of the equally
+    # rare ones stay is not left to the trainer, whose choice changes from run to run.
+    counts = Counter("".join(corpus_lines()).replace(" ", "▁"))
+    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:ALPHABET]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - 259, initial_alphabet=alphabet, limit_alphabet=ALPHABET, show_progress=False
+    )
     learner.train_from_iterator(corpus_lines(), trainer)
     learned = learner.get_vocab()
     pieces = special + list(extra) + [f"<0x{byte:02X}>" for byte in range(256)] + sorted(learned, key=learned.get)

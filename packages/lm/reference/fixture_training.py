@@ -75,7 +75,8 @@ def make_adapter(model, folder: Path, base_model: str, value_of, **settings) -> 
         for name, parameter in adapter_parameters(wrapped).items():
             parameter.copy_(value_of(name, parameter.shape))
     wrapped.peft_config["default"].base_model_name_or_path = base_model
-    wrapped.save_pretrained(folder)
+    # Unless told, PEFT asks the hub whether the vocabulary of the base model was changed.
+    wrapped.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink()
     # PEFT keeps the targets as a set, whose order changes from run to run.
     path = folder / "adapter_config.json"
