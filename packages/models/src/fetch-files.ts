@@ -41,12 +41,18 @@ export async function fetchFiles(wanted: readonly WantedFile[], context: FetchCo
   const missing = wanted.filter(({ isComplete }) => !isComplete);
   if (missing.length === 0) return;
   observer.begin({ ...plan, files: missing.length });
+  let isComplete = false;
   try {
     let left =
       maxBytes - wanted.reduce((sum, { isComplete, presentBytes: size }) => sum + (isComplete ? size : 0), 0);
     for (const { file, path } of missing)
-      left -= await download(file, path, { transport, maxBytes: left, onBytes: (count) => observer.bytes(count) });
+      left -= await download(file, path, {
+        transport,
+        maxBytes: left,
+        onBytes: (count) => observer.bytes(count),
+      });
+    isComplete = true;
   } finally {
-    observer.end();
+    observer.end(isComplete);
   }
 }

@@ -9,7 +9,7 @@ export interface FetchObserver {
   /** Something a person would want to know: waiting, an interruption. */
   notice(text: string): void;
   /** After the last byte, or a failure. */
-  end(): void;
+  end(isComplete: boolean): void;
 }
 
 const SHOW_MS = 5000;

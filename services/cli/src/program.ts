@@ -6,6 +6,7 @@ import { evalCommand } from './commands/eval.js';
 import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
+import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
 import { topologyCommand } from './commands/topology.js';
@@ -26,6 +27,7 @@ Examples:
     --set training.learningRate=1e-4               another recipe
   parley eval --questions test.jsonl --peer a=./llama
                                                    measure a model
+  parley pull Qwen/Qwen2.5-0.5B-Instruct           fetch one from the hub
 
 Results go to standard output, with --json for programs; everything else goes to standard error.
 
@@ -61,6 +63,7 @@ export function createProgram(cli: Cli, version: string): Command {
     runsCommand(cli),
     peersCommand(cli),
     evalCommand(cli),
+    pullCommand(cli),
     pretrainCommand(cli),
     doctorCommand(cli),
     topologyCommand(cli),
