@@ -12,45 +12,48 @@ export interface FetchObserver {
   end(isComplete: boolean): void;
 }
 
-const SHOW_MS = 5000;
+const LOG_MS = 5000;
+const REPORT_MS = 500;
 
 /** Progress as lines of a log, and in short words for `report`, where who looks at a service sees it. */
 export function logObserver(log: Log, report: (text: string) => void = () => undefined): FetchObserver {
-  let timer: NodeJS.Timeout | undefined;
+  let timers: NodeJS.Timeout[] = [];
   let done = 0;
   let show = () => undefined as void;
   return {
     begin({ label, files, totalBytes, presentBytes }) {
       done = presentBytes;
       const startedMs = performance.now();
-      show = () => {
-        const megabytesPerSecond = Number(
-          ((done - presentBytes) / (performance.now() - startedMs) / 1000).toFixed(1),
-        );
-        const share =
-          totalBytes === undefined ? undefined : Number((done / Math.max(totalBytes, 1)).toFixed(3));
+      const tell = () => report(`fetching ${label}, ${amount(done, totalBytes)}`);
+      const write = () => {
+        const rate = (done - presentBytes) / (performance.now() - startedMs) / 1000;
+        const megabytesPerSecond = Number(rate.toFixed(1));
         log.info(
-          { model: label, megabytes: megabytes(done), share, megabytesPerSecond },
+          { model: label, fetched: amount(done, totalBytes), megabytesPerSecond },
           'fetching the model',
         );
-        report(
-          `fetching ${label}, ${share === undefined ? '' : `${Math.floor(share * 100)} % of `}${size(totalBytes ?? done)}`,
-        );
       };
-      log.info(
-        { model: label, files, totalMegabytes: totalBytes && megabytes(totalBytes) },
-        'fetching the model',
-      );
-      report(`fetching ${label}`);
-      timer = setInterval(show, SHOW_MS);
+      show = () => {
+        tell();
+        write();
+      };
+      log.info({ model: label, files, presentBytes, totalBytes }, 'fetching the model');
+      tell();
+      timers = [setInterval(tell, REPORT_MS), setInterval(write, LOG_MS)];
     },
     bytes: (count) => void (done += count),
     notice: (text) => log.warn(text),
     end() {
-      clearInterval(timer);
+      for (const timer of timers) clearInterval(timer);
       show();
     },
   };
+}
+
+/** `42 % of 2.51 GB`, or how much there is where nobody knows of how much. */
+function amount(bytes: number, totalBytes: number | undefined): string {
+  if (totalBytes === undefined) return size(bytes);
+  return `${Math.floor((100 * bytes) / Math.max(totalBytes, 1))} % of ${size(totalBytes)}`;
 }
 
 /** `2.51 GB`, `340 MB`: bytes for people. */

@@ -36,7 +36,7 @@ export const MODEL_FIELDS = {
     fallback: 'https://huggingface.co',
   }),
   hfToken: field.optional(
-    field.string('HF_TOKEN', { description: 'token for the hub, where no file holds one' }),
+    field.string('HF_TOKEN', { description: 'token for the hub; comes before the file' }),
   ),
   hfTokenPath: field.optional(
     field.path('HF_TOKEN_PATH', {
