@@ -5,7 +5,15 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { scanCacheDir } from '@huggingface/hub';
 import { checkpointDigest } from './checkpoint-digest.js';
-import { modelFolder, obtain, repoOf, startHubServer, temporaryFolder } from './testing/index.js';
+import { requireRoom } from './room.js';
+import {
+  HASTE_IN_SILENCE,
+  modelFolder,
+  obtain,
+  repoOf,
+  startHubServer,
+  temporaryFolder,
+} from './testing/index.js';
 import type { FaultPlan, HubRepo } from './testing/index.js';
 
 const SECRET = 'hf_secret';
@@ -87,7 +95,7 @@ test('a connection that breaks, falls silent or is refused for a while is gone o
     return faults[times - 1];
   });
   const startMs = performance.now();
-  const { folder, recorder } = await obtain('hf://tiny/llama', env);
+  const { folder, recorder } = await obtain('hf://tiny/llama', env, { patience: HASTE_IN_SILENCE });
   ok(performance.now() - startMs >= 1000, 'Retry-After is heeded');
   equal(await checkpointDigest(folder), await checkpointDigest(modelFolder('llama')));
   deepEqual(
@@ -97,7 +105,7 @@ test('a connection that breaks, falls silent or is refused for a while is gone o
   equal(recorder.received, recorder.plans[0]?.totalBytes);
   match(
     recorder.notices.join('\n'),
-    /status 503; trying again in 1\.0 s[\s\S]*nothing for 0\.4 s[\s\S]*status 429/,
+    /status 503; trying again in 1\.0 s[\s\S]*nothing for 1\.5 s[\s\S]*status 429/,
   );
 });
 
@@ -265,6 +273,51 @@ test('redirections end: in circles, to nowhere, and in what cannot be trusted', 
   }
 });
 
+test('what is no hub, or one that says nonsense, is named', async (t) => {
+  for (const [end, body, message] of [
+    [
+      '/revision/main',
+      '<html>Log in to the network</html>',
+      /does not answer as a hub does \(HF_ENDPOINT\): .*JSON/,
+    ],
+    ['/revision/main', '{"sha": 7}', /"7" is no commit/],
+    ['/tree/', '[null]', /does not answer as a hub does/],
+    [
+      '/tree/',
+      '[{"type":"file","path":"config.json","size":1},{"type":"file","path":"tokenizer.json"},{"type":"file","path":"model.safetensors"}]',
+      /no size and digest of config\.json/,
+    ],
+  ] as const) {
+    const { env } = await setUp(t, ({ path }) =>
+      path.includes(end) ? { kind: 'status', status: 200, body } : undefined,
+    );
+    await rejects(obtain('hf://tiny/llama', env), { reason: 'REMOTE_FAILURE', message });
+  }
+});
+
+test('a list that goes on elsewhere is not given the token', async (t) => {
+  const other = await startHubServer(t, { repos: {} });
+  const { env } = await setUp(t, ({ path }) =>
+    path.includes('/tree/')
+      ? { kind: 'status', status: 200, headers: { link: `<${other.url}/more>; rel="next"` }, body: '[]' }
+      : undefined,
+  );
+  await rejects(obtain('hf://tiny/llama', { ...env, HF_TOKEN: SECRET }));
+  deepEqual(
+    other.asked.map(({ authorization }) => authorization),
+    [undefined],
+  );
+});
+
+test('a model that does not fit on the disk is refused before it is fetched', async (t) => {
+  const folder = await temporaryFolder(t);
+  await requireRoom({ label: 'a', folder, totalBytes: 1000, presentBytes: 0 }, 1000);
+  await rejects(requireRoom({ label: 'a', folder, totalBytes: 2 ** 60, presentBytes: 1e9 }, Infinity), {
+    reason: 'DISK_FULL',
+    message: /^a needs 115292\d+\.\d+ GB more in .*, where .* are free; make room there/,
+  });
+});
+
 test('a repository without what a peer needs is refused before anything is fetched', async (t) => {
   const files = new Map([
     ['config.json', Buffer.from('{}')],
@@ -294,7 +347,9 @@ test('the deadline ends it by name, and processes that want the same model wait 
   const slow = await setUp(t, ({ path }, times) =>
     isWeights(path) && times === 1 ? { kind: 'stall', afterBytes: 10 } : undefined,
   );
-  const all = await Promise.all([1, 2, 3].map(async () => obtain('hf://tiny/llama', slow.env)));
+  const all = await Promise.all(
+    [1, 2, 3].map(async () => obtain('hf://tiny/llama', slow.env, { patience: HASTE_IN_SILENCE })),
+  );
   equal(slow.hub.store.asked.length, 2);
   equal(
     all.flatMap(({ recorder }) => recorder.notices).filter((text) => text.includes('waiting for it')).length,

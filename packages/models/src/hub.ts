@@ -2,7 +2,7 @@ import { listFiles, modelInfo } from '@huggingface/hub';
 import { ParleyError } from '@parley/runtime';
 import { interruption, send } from './http.js';
 import { requireComplete, selectModelFiles } from './model-files.js';
-import { persist, watchForStall } from './persist.js';
+import { Interruption, persist, watchForStall } from './persist.js';
 import type { Transport } from './persist.js';
 import type { RemoteFile, RemoteModel } from './remote-model.js';
 import type { HubToken } from './hub-token.js';
@@ -37,22 +37,30 @@ export async function listHubModel(hub: HubOptions, repo: string, revision: stri
   const explain = explainer(hub, repo, revision);
   const api = { hubUrl, fetch: apiFetch(hub, explain) };
   return persist(transport, async () => {
-    const { sha: commit } = await modelInfo({ ...api, name: repo, revision, additionalFields: ['sha'] });
-    if (!COMMIT.test(commit))
-      throw new ParleyError(
-        'REMOTE_FAILURE',
-        `${hubUrl} does not say which commit of ${repo} ${revision} is`,
-      );
-    const entries = new Map<string, Entry>();
-    for await (const entry of listFiles({ ...api, repo: { type: 'model', name: repo }, revision: commit })) {
-      if (entry.type === 'file') entries.set(entry.path, entry);
+    try {
+      const { sha: commit } = await modelInfo({ ...api, name: repo, revision, additionalFields: ['sha'] });
+      if (!COMMIT.test(commit)) throw new TypeError(`"${commit}" is no commit`);
+      const entries = new Map<string, Entry>();
+      for await (const entry of listFiles({
+        ...api,
+        repo: { type: 'model', name: repo },
+        revision: commit,
+      })) {
+        if (entry.type === 'file') entries.set(entry.path, entry);
+      }
+      const label = `hf://${repo}@${revision}`;
+      requireComplete([...entries.keys()], label);
+      const files = selectModelFiles([...entries.keys()])
+        .map((name) => remoteFile(hub, { repo, commit, entry: entries.get(name) as Entry }, explain))
+        .sort((one, other) => (one.size ?? 0) - (other.size ?? 0));
+      return { label, commit, files };
+    } catch (error) {
+      if (error instanceof Interruption || error instanceof ParleyError || transport.signal.aborted)
+        throw error;
+      // What @huggingface/hub, which checks nothing, stumbles over.
+      const message = `${hubUrl} does not answer as a hub does (HF_ENDPOINT): ${(error as Error).message}`;
+      throw new ParleyError('REMOTE_FAILURE', message, { details: { endpoint: hubUrl }, cause: error });
     }
-    const label = `hf://${repo}@${revision}`;
-    requireComplete([...entries.keys()], label);
-    const files = selectModelFiles([...entries.keys()])
-      .map((name) => remoteFile(hub, { repo, commit, entry: entries.get(name) as Entry }, explain))
-      .sort((one, other) => (one.size ?? 0) - (other.size ?? 0));
-    return { label, commit, files };
   });
 }
 
@@ -73,7 +81,7 @@ function remoteFile(
   const hex = lfs?.oid ?? oid;
   const isDigest = /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(hex ?? '');
   if (hex === undefined || !isDigest || !Number.isSafeInteger(lfs?.size ?? size))
-    throw new ParleyError('REMOTE_FAILURE', `${endpoint} gives no size and digest of ${name} in ${repo}`);
+    throw new TypeError(`it gives no size and digest of ${name}`);
   return {
     name,
     url,
@@ -92,19 +100,16 @@ function remoteFile(
 }
 
 /** What `@huggingface/hub` asks with: the same redirections, refusals and limits as for contents. */
-function apiFetch({ token, transport }: HubOptions, explain: Explain): typeof fetch {
+function apiFetch({ endpoint, token, transport }: HubOptions, explain: Explain): typeof fetch {
   return async (input, init) => {
     const url = input instanceof Request ? input.url : String(input);
     using watch = watchForStall(transport, url);
     const { signal } = watch;
     const headers = Object.fromEntries(new Headers(init?.headers));
-    const response = await send({
-      url,
-      headers,
-      authorization: token && `Bearer ${token.value}`,
-      signal,
-      explain,
-    });
+    // The next page of a list is wherever the hub says.
+    const isOwn = new URL(url).origin === new URL(endpoint).origin;
+    const authorization = token && isOwn ? `Bearer ${token.value}` : undefined;
+    const response = await send({ url, headers, authorization, signal, explain });
     try {
       return new Response(await response.arrayBuffer(), {
         status: response.status,

@@ -13,6 +13,7 @@ import {
   answerWith,
   createRecorder,
   HASTE,
+  HASTE_IN_SILENCE,
   modelFolder,
   obtain,
   startS3Server,
@@ -87,7 +88,7 @@ test('s3: interruptions are gone on with, wrong bytes are found by the MD5 that 
     )[times - 1];
   };
   const { server, env, uri } = await store(t, { faults });
-  const { folder, recorder } = await obtain(uri, env);
+  const { folder, recorder } = await obtain(uri, env, { patience: HASTE_IN_SILENCE });
   equal(await checkpointDigest(folder), await checkpointDigest(SHARDED));
   deepEqual(
     server.askedFor(SHARD).map(({ range }) => range),

@@ -23,7 +23,7 @@ export function parseS3List(xml: string): S3Page | undefined {
   if (!/<ListBucketResult[\s>]/.test(xml)) return undefined;
   const objects = [...xml.matchAll(/<Contents>([\s\S]*?)<\/Contents>/g)].map(([, content = '']) => ({
     // Of the form application/x-www-form-urlencoded.
-    key: decodeURIComponent((element(content, 'Key') ?? '').replaceAll('+', ' ')),
+    key: new URLSearchParams(`key=${element(content, 'Key') ?? ''}`).get('key') ?? '',
     size: Number(element(content, 'Size')),
     etag: element(content, 'ETag') ?? '',
   }));

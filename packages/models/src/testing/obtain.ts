@@ -30,10 +30,13 @@ export function createRecorder(): Recorder {
 
 /** Repeats without the pauses that servers deserve. */
 export const HASTE: ObtainOptions['patience'] = {
-  stallMs: 400,
+  stallMs: 10_000,
   attempts: 4,
   backoff: { baseMs: 5, maxMs: 20 },
 };
+
+/** The same where a server falls silent, with time enough for a busy machine. */
+export const HASTE_IN_SILENCE: ObtainOptions['patience'] = { ...HASTE, stallMs: 1500 };
 
 /** Fetches a model with settings from an environment, hastily. */
 export async function obtain(
@@ -42,7 +45,7 @@ export async function obtain(
   options: Partial<ObtainOptions> = {},
 ): Promise<ObtainedModel & { recorder: Recorder }> {
   const recorder = createRecorder();
-  const settings = readConfig({ PARLEY_MODEL_DEADLINE: '20s', ...env }, MODEL_FIELDS);
+  const settings = readConfig({ PARLEY_MODEL_DEADLINE: '60s', ...env }, MODEL_FIELDS);
   const obtained = await obtainModel(parseModelUri(uri), settings, {
     observer: recorder,
     patience: HASTE,
