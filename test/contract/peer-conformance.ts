@@ -20,6 +20,8 @@ export interface ConformanceOptions {
   snapshots: boolean;
   /** Its work can be interrupted, and takes long enough to be. */
   interruptible: boolean;
+  /** It reports log-probabilities of tokens. */
+  logProbs: boolean;
   /** A question that does not fit its context. */
   overlong?: string;
 }
@@ -55,7 +57,7 @@ function testWhere(promised: boolean, name: string, body: (t: TestContext) => Pr
 export function peerConformance(
   title: string,
   start: () => Promise<PeerUnderTest>,
-  { snapshots, interruptible, overlong }: ConformanceOptions,
+  { snapshots, interruptible, logProbs, overlong }: ConformanceOptions,
 ): void {
   describe(`${title} keeps the promises of peer.proto`, () => {
     let peer: PeerUnderTest;
@@ -141,6 +143,31 @@ export function peerConformance(
         textOf(responses.find(({ itemId }) => itemId === 'i1')),
         'whatever else is in the batch',
       );
+    });
+
+    testWhere(logProbs, 'Generate reports every token and the likeliest ones, if asked', async () => {
+      const filtered = { ...SAMPLING, topK: 30, minP: 0.01, repetitionPenalty: 1.1, topLogProbs: 3 };
+      const [response] = await wire.stream('Generate', { items: items('1 + 1'), sampling: filtered });
+      const { tokens, completionTokens, logProb } = response['completion'] as JsonObject;
+      const reported = tokens as JsonObject[];
+      equal(reported.length, Number(completionTokens));
+      const chosen = reported.map((token) => token['chosen'] as JsonObject);
+      const sum = chosen.reduce((total, entry) => total + Number(entry['logProb']), 0);
+      ok(Math.abs(sum - Number(logProb)) < 1e-6, `${sum} and ${JSON.stringify(logProb)}`);
+      reported.forEach((token, position) => {
+        const likeliest = token['likeliest'] as JsonObject[];
+        const falling = likeliest.map((entry) => Number(entry['logProb']));
+        equal(falling.length, 3);
+        deepEqual(
+          falling,
+          falling.toSorted((a, b) => b - a),
+        );
+        const same = likeliest.find((entry) => entry['token'] === chosen[position]['token']);
+        if (same) deepEqual(same, chosen[position]);
+        else ok(Number(chosen[position]['logProb']) <= falling[2]);
+      });
+      const [plain] = await wire.stream('Generate', { items: items('1 + 1'), sampling: SAMPLING });
+      deepEqual((plain['completion'] as JsonObject)['tokens'] ?? [], []);
     });
 
     testWhere(

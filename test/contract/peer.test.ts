@@ -42,7 +42,7 @@ for (const model of ['llama', 'gemma2']) {
         await until('it serves', () => serves(`127.0.0.1:${port}`));
         return { port, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
       }),
-    { snapshots: true, interruptible: true, overlong: 'how many '.repeat(100) },
+    { snapshots: true, interruptible: true, logProbs: true, overlong: 'how many '.repeat(100) },
   );
 }
 
@@ -52,7 +52,7 @@ peerConformance(
     alone((options) =>
       startRulePeer({ ...options, name: 'rules', skills: { '+': 0.5, '-': 0.5, '*': 0.5 } }),
     ),
-  { snapshots: false, interruptible: false },
+  { snapshots: false, interruptible: false, logProbs: false },
 );
 
 async function serves(address: string): Promise<boolean> {

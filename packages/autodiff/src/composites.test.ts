@@ -137,7 +137,7 @@ test('the vocabulary head equals log-softmax and KL over all tokens at once', as
   ];
   await agree(
     shapes,
-    (g, [h, w]) => vocabularyHead(g, h, w, labelsOf(g), { chunkTokens: 2, softCap: cap }).nll,
+    (g, [h, w]) => vocabularyHead(g, h, w, labelsOf(g), { softCap: cap }).nll,
     (g, [h, w]) => {
       const label = g.reshape(labelsOf(g), [tokens, 1]);
       return g.reshape(g.neg(g.gatherElements(g.logSoftmax(logitsOf(g, h, w)), label, 1)), [tokens]);
@@ -147,7 +147,6 @@ test('the vocabulary head equals log-softmax and KL over all tokens at once', as
     shapes,
     (g, [h, w]) => {
       const losses = vocabularyHead(g, h, w, labelsOf(g), {
-        chunkTokens: 3,
         softCap: cap,
         reference: frozen(g),
       });

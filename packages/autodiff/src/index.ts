@@ -1,3 +1,4 @@
+export { after } from './after.js';
 export { attention } from './attention.js';
 export type { AttentionOptions } from './attention.js';
 export { AutodiffError } from './autodiff-error.js';
@@ -9,6 +10,7 @@ export { linear } from './linear.js';
 export type { LinearOptions, LowRank } from './linear.js';
 export type { Rule, RuleContext, RuleTable } from './rule.js';
 export { compositeRules, noGradientOperators, operatorRules } from './rules.js';
+export type { QuantizedMatrix } from './quantized-matrix.js';
 export { softCap } from './soft-cap.js';
 export { stopGradient } from './stop-gradient.js';
 export { vocabularyHead } from './vocabulary-head.js';

@@ -292,20 +292,29 @@ const reference = (g: Graph) => ({
     [4, 3],
   ),
 });
+const linears: JacobianCase[] = [
+  {
+    rule: 'Linear',
+    ...float32,
+    inputs: [[3, 4], [2, 4], [2], [1, 4], [2, 1], [3, 2]].map((shape) => ({ shape })),
+    build: (g, [x, w, bias, a, b, addend]) => linear(g, x, w, { bias, addend, lowRank: { a, b, scale: 3 } }),
+  },
+];
+
 const heads: JacobianCase[] = [
   {
     rule: 'VocabularyHead',
-    about: 'chunks, trained head',
+    about: 'trained head',
     ...float32,
     inputs: headInputs,
-    build: (g, [h, w]) => vocabularyHead(g, h, w, labels(g), { chunkTokens: 2 }).nll,
+    build: (g, [h, w]) => vocabularyHead(g, h, w, labels(g)).nll,
   },
   {
     rule: 'VocabularyHead',
     about: 'frozen head',
     ...float32,
     inputs: [headInputs[0]],
-    build: (g, [h]) => vocabularyHead(g, h, reference(g).weight, labels(g), { chunkTokens: 2 }).nll,
+    build: (g, [h]) => vocabularyHead(g, h, reference(g).weight, labels(g)).nll,
   },
   {
     rule: 'VocabularyHead',
@@ -321,7 +330,6 @@ const heads: JacobianCase[] = [
     inputs: headInputs,
     build: (g, [h, w]) => {
       const { nll, kl } = vocabularyHead(g, h, w, labels(g), {
-        chunkTokens: 3,
         softCap: 1.5,
         reference: reference(g),
       });
@@ -337,7 +345,17 @@ const heads: JacobianCase[] = [
   },
 ];
 
-const cases = [elementwise, matrices, reductions, layouts, indexing, neural, composites, heads].flat();
+const cases = [
+  elementwise,
+  matrices,
+  reductions,
+  layouts,
+  indexing,
+  neural,
+  composites,
+  linears,
+  heads,
+].flat();
 
 for (const entry of cases)
   test(`Jacobian of ${entry.rule}${entry.about ? ` (${entry.about})` : ''}`, () => checkJacobian(entry));

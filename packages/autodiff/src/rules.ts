@@ -1,6 +1,7 @@
 import { attentionRule } from './attention.js';
 import { embeddingRule } from './embedding.js';
 import { geGluTanhRule, swiGluRule } from './gated-units.js';
+import { linearRule } from './linear.js';
 import type { RuleTable } from './rule.js';
 import { elementwiseRules } from './rules-elementwise.js';
 import { indexingRules } from './rules-indexing.js';
@@ -24,6 +25,7 @@ export const operatorRules: RuleTable = {
 /** Gradient rules of composites: stretches of nodes that differentiate as one. */
 export const compositeRules: RuleTable = {
   Attention: attentionRule,
+  Linear: linearRule,
   SwiGlu: swiGluRule,
   GeGluTanh: geGluTanhRule,
   VocabularyHead: vocabularyHeadRule,
@@ -42,9 +44,11 @@ export const noGradientOperators: ReadonlySet<string> = new Set([
   'GreaterOrEqual',
   'Less',
   'LessOrEqual',
+  'MatMulIntegerToFloat',
   'Not',
   'Or',
   'Range',
+  'Round',
   'Shape',
   'Sign',
 ]);

@@ -1,20 +1,18 @@
-import type { Dim, Graph, Value } from '@parley/graph';
+import type { Graph, Value } from '@parley/graph';
 import { formatShape } from '@parley/graph';
+import { after } from './after.js';
 import { AutodiffError } from './autodiff-error.js';
-import type { Rule, RuleContext } from './rule.js';
+import { isQuantized, quantizedGradient, quantizedParts, timesQuantized } from './quantized-matrix.js';
+import type { QuantizedMatrix } from './quantized-matrix.js';
+import type { Rule } from './rule.js';
 import { softCap as capped } from './soft-cap.js';
 
 /** Options of {@link vocabularyHead}. */
 export interface VocabularyHeadOptions {
-  /**
-   * Tokens whose logits exist at one time; 128 to 256 keeps a 150 k vocabulary in memory. Default 256. A symbolic number
-   * of tokens is one chunk, whatever this says.
-   */
-  readonly chunkTokens?: number;
   /** Gemma-2's final soft cap, applied to the model's and the reference's logits. */
   readonly softCap?: number;
   /** A frozen model of the same vocabulary to stay close to. Nothing behind it gets a gradient. */
-  readonly reference?: { readonly hidden: Value; readonly weight: Value };
+  readonly reference?: { readonly hidden: Value; readonly weight: Value | QuantizedMatrix };
 }
 
 /** Per-token losses `[tokens]`. */
@@ -26,125 +24,110 @@ export interface TokenLosses {
 }
 
 /**
- * From the last hidden states to per-token losses, in chunks, so that logits for all tokens never exist at once. Weight
- * them and sum: `reduceSum(mul(nll, weights))`.
+ * From the last hidden states to per-token losses. Two tensors `[tokens, vocabulary]` exist at one time: where that is too
+ * much, call it once for every few tokens, each time with `hidden` made {@link after} the gradients of the time before. Weight
+ * the losses and sum: `reduceSum(mul(nll, weights))`.
  *
  * @param hidden `[tokens, width]`.
- * @param weight `[vocabulary, width]`: the tied embedding table or an `lm_head`, trained or frozen.
+ * @param weight `[vocabulary, width]`: the tied embedding table or an `lm_head`, trained or frozen; frozen if in 8 bits.
  * @param labels int64 `[tokens]`, all within the vocabulary (give tokens without a label any id and weight 0).
  */
 export function vocabularyHead(
   g: Graph,
   hidden: Value,
-  weight: Value,
+  weight: Value | QuantizedMatrix,
   labels: Value,
-  options: VocabularyHeadOptions = {},
+  { softCap, reference }: VocabularyHeadOptions = {},
 ): TokenLosses {
-  const { chunkTokens = 256, softCap, reference } = options;
-  const tokens = hidden.shape[0];
+  const [tokens] = hidden.shape;
   if (hidden.shape.length !== 2 || labels.shape[0] !== tokens)
     throw new AutodiffError(
       `vocabularyHead: hidden ${hidden.name} ${formatShape(hidden.shape)} must be [tokens, width], and labels ` +
         `${labels.name} ${formatShape(labels.shape)} as many`,
     );
-  const saved: Record<string, Value> = {};
-  const logitsOf = (states: Value, head: Value): Value => {
-    const logits = g.gemm(states, head, { transB: true });
-    return softCap ? capped(g, logits, softCap) : logits;
+  const logitsOf = (states: Value, head: Value | QuantizedMatrix): Value => {
+    const raw = isQuantized(head) ? wideProduct(g, states, head) : g.gemm(states, head, { transB: true });
+    return softCap ? capped(g, raw, softCap) : raw;
   };
-  const nll: Value[] = [];
-  const kl: Value[] = [];
-  for (const [i, chunk] of chunksOf(g, tokens, chunkTokens).entries()) {
-    const logits = logitsOf(chunk.of(hidden), weight);
-    const logP = g.logSoftmax(logits);
-    saved[`logits.${i}`] = logits;
-    const label = g.reshape(chunk.of(labels), [chunk.tokens, 1]);
-    saved[`nll.${i}`] = g.reshape(g.neg(g.gatherElements(logP, label, 1)), [chunk.tokens]);
-    nll.push(saved[`nll.${i}`]);
-    if (!reference) continue;
-    const referenceLogits = logitsOf(chunk.of(reference.hidden), reference.weight);
-    const q = g.softmax(referenceLogits);
-    const gap = g.sub(g.logSoftmax(referenceLogits), logP);
-    saved[`reference.${i}`] = q;
-    saved[`kl.${i}`] = g.reduceSum(g.mul(q, gap), { axes: [1] });
-    kl.push(saved[`kl.${i}`]);
+  const logits = logitsOf(hidden, weight);
+  const p = g.softmax(logits);
+  const logSum = logSumOf(g, logits, p);
+  const column = g.reshape(labels, [tokens, 1]);
+  const nll = g.reshape(g.sub(logSum, g.gatherElements(logits, column, 1)), [tokens]);
+  const quantized = isQuantized(weight) ? weight : undefined;
+  const saved: Record<string, Value> = { p, ...(softCap ? { logits } : {}), ...quantized };
+  const outputs = [nll];
+  if (reference) {
+    const theirs = logitsOf(reference.hidden, reference.weight);
+    const q = g.softmax(theirs);
+    saved.q = q;
+    const gap = g.reduceSum(g.mul(q, g.sub(theirs, logits)), { axes: [1], keepDims: true });
+    outputs.push(g.reshape(g.add(gap, g.sub(logSum, logSumOf(g, theirs, q))), [tokens]));
   }
-  const outputs = [joined(g, nll), ...(reference ? [joined(g, kl)] : [])];
-  g.composite({
-    kind: 'VocabularyHead',
-    inputs: [hidden, weight, labels],
-    outputs,
-    saved,
-    options: { chunkTokens, softCap: softCap ?? 0 },
-  });
-  return reference ? { nll: outputs[0], kl: outputs[1] } : { nll: outputs[0] };
+  const options = { softCap: softCap ?? 0 };
+  const inputs = [hidden, isQuantized(weight) ? null : weight, labels];
+  g.composite({ kind: 'VocabularyHead', inputs, outputs, saved, options });
+  return { nll, ...(reference ? { kl: outputs[1] } : {}) };
 }
 
-/** A range of tokens. */
-interface Chunk {
-  readonly tokens: Dim;
-  /** The range's part of a value `[tokens, …]`. */
-  readonly of: (value: Value) => Value;
+/** Elements of a matrix in 8 bits that are there in float32 at one time (128 MiB). */
+const maxFloats = 2 ** 25;
+
+/** `x w^T`, part by part. */
+function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix): Value {
+  return g.concat(
+    quantizedParts(g, weight, maxFloats).map(({ part }) => timesQuantized(g, x, part)),
+    1,
+  );
 }
 
-/** Ranges of `chunkTokens` tokens, the last one shorter; one of all tokens if they are few or their number a symbol. */
-function chunksOf(g: Graph, tokens: Dim, chunkTokens: number): Chunk[] {
-  if (typeof tokens === 'string' || tokens <= chunkTokens) return [{ tokens, of: (value) => value }];
-  return Array.from({ length: Math.ceil(tokens / chunkTokens) }, (_, i) => {
-    const start = i * chunkTokens;
-    const end = Math.min(start + chunkTokens, tokens);
-    return { tokens: end - start, of: (value) => g.slice(value, 0, start, end) };
-  });
+/** `d w`, part by part. */
+function wideGradient(g: Graph, d: Value, weight: QuantizedMatrix): Value {
+  return quantizedParts(g, weight, maxFloats).reduce<Value | undefined>(
+    (sum, { start, end, part }) => quantizedGradient(g, g.slice(d, 1, start, end), part, sum),
+    undefined,
+  )!;
+}
+
+/**
+ * log sum exp of each row `[tokens, 1]`, from its largest element and that one's probability: the softmax is needed anyway, and
+ * a log-softmax would be a third tensor as wide.
+ */
+function logSumOf(g: Graph, logits: Value, probabilities: Value): Value {
+  const largest = (x: Value): Value => g.reduceMax(x, { axes: [1], keepDims: true });
+  return g.sub(largest(logits), g.log(largest(probabilities)));
 }
 
 /**
  * dlogits = dnll (p - onehot(label)) + dkl (p - q), p = softmax(logits), q the reference's probabilities; with a soft cap
- * times 1 - (logits/cap)^2. Then dhidden = dlogits W and dW = dlogits^T hidden, accumulated inside Gemm.
+ * times 1 - (logits/cap)^2. Then dhidden = dlogits W and dW = dlogits^T hidden. Without KL, the factor dnll of a row is
+ * applied to the narrow sides of these products.
  */
-export const vocabularyHeadRule: Rule = (context) => {
-  const { g, x, needs, options } = context;
-  const [hidden, weight] = x;
-  const chunks = chunksOf(g, hidden.shape[0], options.chunkTokens);
-  const ds = chunks.map((chunk, i) => logitGradient(context, chunk, i));
-  const dWeight = (soFar: Value | undefined): Value =>
-    chunks.reduce<Value | undefined>(
-      (sum, chunk, i) => g.gemm(ds[i], chunk.of(hidden), { transA: true, ...(sum ? { c: sum } : {}) }),
-      soFar,
-    )!;
-  const dHidden = needs[0] ? ds.map((d) => g.gemm(d, weight)) : [];
-  return [needs[0] ? joined(g, dHidden) : null, dWeight, null];
-};
-
-function joined(g: Graph, parts: readonly Value[]): Value {
-  return parts.length === 1 ? parts[0] : g.concat(parts, 0);
-}
-
-/**
- * A chunk of a per-token gradient as a column. Adding 0 * loss makes the gradient wait for the loss: left free,
- * onnxruntime computes all losses last and keeps every chunk's logits until then.
- */
-function column(g: Graph, gradient: Value, loss: Value, chunk: Chunk): Value {
-  return g.reshape(g.add(chunk.of(gradient), g.mul(loss, g.scalar(0))), [chunk.tokens, 1]);
-}
-
-function logitGradient(context: RuleContext, chunk: Chunk, i: number): Value {
-  const { g, x, ds, saved, options, c } = context;
+export const vocabularyHeadRule: Rule = ({ g, x, y, ds, needs, saved, options, c }) => {
+  const [hidden, weight, labels] = x as readonly [Value, Value | null, Value];
+  const { p, q, logits, values, scales } = saved;
   const [dNll, dKl] = ds;
-  const logits = saved[`logits.${i}`];
-  const p = g.softmax(logits);
-  let d: Value | undefined;
-  if (dNll) {
-    const label = g.reshape(chunk.of(x[2]), [chunk.tokens, 1]);
-    const minusOne = g.constantOfShape([chunk.tokens, 1], -1);
-    const miss = g.scatterElements(p, label, minusOne, 1, 'add');
-    d = g.mul(miss, column(g, dNll, saved[`nll.${i}`], chunk));
-  }
+  const asColumn = (values: Value): Value => g.reshape(values, [values.shape[0], 1]);
+  if (!dNll && !dKl) throw new AutodiffError('vocabularyHead: no gradient reached its losses');
+  const label = asColumn(labels);
+  // Replacing the labels' elements in place waits for whatever else reads the probabilities.
+  const minusOne = after(g, g.constantOfShape(label.shape, -1), y);
+  const miss = (): Value => g.scatterElements(p, label, minusOne, 1, 'add');
+  let wide: Value;
   if (dKl) {
-    const pull = g.mul(g.sub(p, saved[`reference.${i}`]), column(g, dKl, saved[`kl.${i}`], chunk));
-    d = d ? g.add(d, pull) : pull;
+    const pull = g.mul(g.sub(p, q), asColumn(dKl));
+    wide = dNll ? g.add(g.mul(miss(), asColumn(dNll)), pull) : pull;
+  } else wide = miss();
+  if (options.softCap) {
+    const ratio = g.mul(logits, c(1 / options.softCap));
+    wide = g.mul(wide, g.sub(c(1), g.mul(ratio, ratio)));
   }
-  if (!d) throw new AutodiffError('vocabularyHead: no gradient reached its losses');
-  if (!options.softCap) return d;
-  const ratio = g.mul(logits, c(1 / options.softCap));
-  return g.mul(d, g.sub(c(1), g.mul(ratio, ratio)));
-}
+  const scaled = (narrow: Value): Value => (dKl ? narrow : g.mul(narrow, asColumn(dNll!)));
+  return [
+    needs[0] ? scaled(weight ? g.gemm(wide, weight) : wideGradient(g, wide, { values, scales })) : null,
+    needs[1]
+      ? (soFar) => g.gemm(wide, scaled(hidden), { transA: true, ...(soFar ? { c: soFar } : {}) })
+      : null,
+    null,
+  ];
+};

@@ -13,7 +13,7 @@ const opsets = [
   { domain: 'com.microsoft', version: 1 },
 ];
 
-/** Kernels that skip an output nobody reads. Others, Split among them, crash the process on a missing output. */
+/** Kernels that skip an output beyond the first that nobody reads. Others, Split among them, crash the process on a missing output. */
 const optionalOutputs: ReadonlySet<string> = new Set(['SimplifiedLayerNormalization']);
 
 /**
@@ -102,7 +102,9 @@ function writeNode(
   w.message(1, (n) => {
     const inputs = node.inputs.map((input) => (input ? nameOf(input) : ''));
     const optional = optionalOutputs.has(node.op);
-    const outputs = node.outputs.map((output) => (used.has(output) || !optional ? nameOf(output) : ''));
+    const outputs = node.outputs.map((output, i) =>
+      used.has(output) || !optional || i === 0 ? nameOf(output) : '',
+    );
     for (const name of trimEnd(inputs)) n.string(1, name);
     for (const name of trimEnd(outputs)) n.string(2, name);
     n.string(3, node.name);

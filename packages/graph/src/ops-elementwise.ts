@@ -32,6 +32,8 @@ export interface ElementwiseOps {
   readonly sin: (x: Value) => Value;
   readonly cos: (x: Value) => Value;
   readonly floor: (x: Value) => Value;
+  /** To the nearest integer, halves to the even one. */
+  readonly round: (x: Value) => Value;
   readonly relu: (x: Value) => Value;
   readonly identity: (x: Value) => Value;
   /** `x * sigmoid(x)`. */
@@ -111,6 +113,7 @@ export function createElementwiseOps(g: GraphCore): ElementwiseOps {
     sin: float('Sin'),
     cos: float('Cos'),
     floor: float('Floor'),
+    round: float('Round'),
     relu: float('Relu'),
     identity: (x) => emit('Identity', [x], x),
     silu: float('QuickGelu', { alpha: { float: 1 } }, 'com.microsoft'),

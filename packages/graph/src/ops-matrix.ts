@@ -34,6 +34,12 @@ export interface MatMulNBitsOptions {
   readonly zeroPoints?: Value;
 }
 
+/** Options of {@link MatrixOps.int8Product}. */
+export interface Int8ProductOptions {
+  /** The level of `a` that stands for zero. */
+  readonly zeroPoint: number;
+}
+
 /** Matrix products. */
 export interface MatrixOps {
   /** `a [..., m, k]` times `b [..., k, n]`; leading axes broadcast. */
@@ -47,6 +53,11 @@ export interface MatrixOps {
    * `[outFeatures, blocks, blockSize*bits/8]`, `scales` of `outFeatures*blocks` values. Not differentiable in the weight.
    */
   readonly matMulNBits: (x: Value, packed: Value, scales: Value, options: MatMulNBitsOptions) => Value;
+  /**
+   * `(a − zeroPoint) [m, k]` uint8 times `b [k, n]` int8, summed exactly in 32 bits, times `scales [n]`: float32 `[m, n]`
+   * (`MatMulIntegerToFloat`, `com.microsoft`). Processors without VNNI saturate where 2 · max(a) · max|b| passes 32767.
+   */
+  readonly int8Product: (a: Value, b: Value, scales: Value, options: Int8ProductOptions) => Value;
 }
 
 /** Binds {@link MatrixOps} to a graph. */
@@ -132,6 +143,19 @@ export function createMatrixOps(g: GraphCore): MatrixOps {
       };
       const shape = [...x.shape.slice(0, -1), outFeatures];
       return g.node('MatMulNBits', inputs, [{ shape, dtype: x.dtype }], attributes, 'com.microsoft')[0];
+    },
+    int8Product(a, b, scales, { zeroPoint }) {
+      if (a.dtype !== 'uint8' || b.dtype !== 'int8')
+        refuse('MatMulIntegerToFloat', [a, b], `a must be uint8 and b int8, got ${a.dtype} and ${b.dtype}`);
+      const [rows, inner] = a.shape;
+      const [inner2, columns] = b.shape;
+      if (a.shape.length !== 2 || b.shape.length !== 2 || inner !== inner2)
+        refuse('MatMulIntegerToFloat', [a, b], 'a must be [m, k] and b [k, n]');
+      if (formatShape(scales.shape) !== formatShape([columns]))
+        refuse('MatMulIntegerToFloat', [a, b, scales], `the scales must be ${formatShape([columns])}`);
+      const inputs = [a, b, g.scalar(1), scales, g.constant(Uint8Array.of(zeroPoint), [], 'uint8')];
+      const output = { shape: [rows, columns], dtype: 'float32' } as const;
+      return g.node('MatMulIntegerToFloat', inputs, [output], {}, 'com.microsoft')[0];
     },
   };
 }

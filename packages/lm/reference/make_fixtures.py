@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import fixture_models
 import fixture_training as training
 from fixture_models import CASES, load_reference, save_model
+from fixture_sampling import sampling_golden
 from fixture_tokenizers import tokenizer_golden
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -30,6 +31,7 @@ def main() -> None:
         (FIXTURES / folder).mkdir(parents=True)
     tokenizers = {case.name: save_model(case, FIXTURES / "models" / case.name) for case in CASES}
     write_json("tokenizers", {name: tokenizer_golden(tokenizer) for name, tokenizer in tokenizers.items()})
+    write_json("sampling", sampling_golden())
     float32_logits = {case.name: plain_float32_logits(case) for case in CASES}
     fixture_models.use_float64()
     for case in CASES:

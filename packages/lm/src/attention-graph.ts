@@ -42,7 +42,7 @@ export function attentionInputs(
   };
 }
 
-/** What a causal pass over whole sequences leaves for later steps: rotated keys and values [batch, kvHeads, tokens, headDim]. */
+/** What a pass leaves for later ones: rotated keys and values [batch, kvHeads, tokens, headDim]. */
 export interface LayerCache {
   readonly key: Value;
   readonly value: Value;
@@ -51,105 +51,134 @@ export interface LayerCache {
 /**
  * Attention of whole sequences [batch, tokens] to themselves. Query heads that share a key head are stacked into its
  * rows, so that one product serves the group.
- * @param caches receives each layer's keys and values
  */
 export function causalAttention(
   builder: DecoderBuilder,
   inputs: AttentionInputs,
   batch: Dim,
   tokens: Dim,
-  caches: LayerCache[] = [],
 ): Attend {
   const { g, config } = builder;
-  const { headDim, headCount, kvHeadCount } = config;
-  const group = headCount / kvHeadCount;
-  const rows = productOf([batch, tokens]);
-  const stacked = productOf([group, tokens]);
-  const rotate = (x: Value, heads: number): Value =>
-    g.rotaryEmbedding(
-      g.reshape(x, [batch, tokens, heads * headDim]),
-      inputs.positions,
-      inputs.cos,
-      inputs.sin,
-      heads,
-    );
-  const perHead = (x: Value): Value =>
-    g.transpose(g.reshape(x, [batch, tokens, kvHeadCount, headDim]), [0, 2, 1, 3]);
+  const { headCount, kvHeadCount } = config;
+  const { split, join, perHead, rotate } = headLayout(builder, inputs, batch, tokens);
   return (layer, query, key, value) => {
-    const split = g.reshape(rotate(query, headCount), [batch, tokens, kvHeadCount, group, headDim]);
-    const q = g.reshape(g.transpose(split, [0, 2, 3, 1, 4]), [batch, kvHeadCount, stacked, headDim]);
+    const q = split(rotate(query, headCount));
     const k = perHead(rotate(key, kvHeadCount));
     const v = perHead(value);
-    caches.push({ key: k, value: v });
     const out = attention(g, q, k, v, {
       scale: config.queryScale,
       mask: inputs.mask(layer),
       ...(config.attentionSoftCap === null ? {} : { softCap: config.attentionSoftCap }),
     });
-    const mixed = g.reshape(out, [batch, kvHeadCount, group, tokens, headDim]);
-    return g.reshape(g.transpose(mixed, [0, 3, 1, 2, 4]), [rows, headCount * headDim]);
+    return join(out);
   };
 }
 
+/** Name of the mask input over cached positions of a layer, by its window. */
+export function pastMaskName(window: number | null): string {
+  return `past.${maskName(window)}`;
+}
+
 /**
- * Attention of one new token a row to cached positions and itself. The cache is an input and is not rewritten here: the
- * new keys and values are returned for the caller to store, because fetching a cache back would copy all of it.
+ * Attention of new tokens [batch, tokens] to cached positions and causally to one another: a whole prompt (nothing cached), a
+ * piece of one, or one token a row. Declares `past.N.key` and `past.N.value` [pastBatch, kvHeads, cached, headDim] and a mask
+ * [maskBatch, 1, 1, tokens, cached] a window; pastBatch and maskBatch are batch, or 1 for what all rows share. The cache is not
+ * rewritten here: new keys and values are returned for the caller to store, because fetching a cache back would copy all of it.
+ *
+ * A token's own scores stand before those of the cache, so that where a row of scores is cut is known beforehand.
+ * @param caches receives each layer's new keys and values
  */
-export function cachedAttention(
+export function extendAttention(
   builder: DecoderBuilder,
   inputs: AttentionInputs,
   batch: Dim,
-  cached: Dim,
-  fresh: LayerCache[],
+  tokens: Dim,
+  caches: LayerCache[],
 ): Attend {
   const { g, config } = builder;
   const { headDim, headCount, kvHeadCount } = config;
   const group = headCount / kvHeadCount;
-  const rotate = (x: Value, heads: number): Value =>
-    g.rotaryEmbedding(
-      g.reshape(x, [batch, 1, heads * headDim]),
-      inputs.positions,
-      inputs.cos,
-      inputs.sin,
-      heads,
-    );
-  const heads = (x: Value, perKv: number): Value => g.reshape(x, [batch, kvHeadCount, perKv, headDim]);
+  const stacked = productOf([group, tokens]);
+  const windows = new Map(config.windows.map((window) => [pastMaskName(window), window]));
+  const pastMasks = new Map(
+    [...windows.keys()].map((name) => [name, g.input(name, ['pastMasks', 1, 1, tokens, 'S'])]),
+  );
+  const { split, join, perHead, rotate } = headLayout(builder, inputs, batch, tokens);
   return (layer, query, key, value) => {
-    const pastKey = g.input(`past.${layer}.key`, [batch, kvHeadCount, cached, headDim]);
-    const pastValue = g.input(`past.${layer}.value`, [batch, kvHeadCount, cached, headDim]);
-    const q = heads(rotate(query, headCount), group);
-    const k = heads(rotate(key, kvHeadCount), 1);
-    const v = heads(value, 1);
-    fresh.push({ key: k, value: v });
-    const score = (keys: Value): Value =>
-      softCap(g, g.fusedMatMul(q, keys, { transB: true, alpha: config.queryScale }), config.attentionSoftCap);
-    const past = g.add(score(pastKey), inputs.mask(layer));
-    const joined = g.softmax(concatKeys(builder, past, score(k)));
-    const [pastWeights, ownWeight] = splitKeys(builder, joined, past.shape);
-    const mixed = g.add(g.matMul(pastWeights, pastValue), g.mul(ownWeight, v));
-    return g.reshape(mixed, [batch, headCount * headDim]);
+    const past = (side: string): Value =>
+      g.input(`past.${layer}.${side}`, ['pastRows', kvHeadCount, 'S', headDim]);
+    const [pastKey, pastValue] = [past('key'), past('value')];
+    const q = split(rotate(query, headCount));
+    const k = perHead(rotate(key, kvHeadCount));
+    const v = perHead(value);
+    caches.push({ key: k, value: v });
+    const scores = (keys: Value, count: Dim, mask: Value): Value => {
+      const attributes = { transB: { int: 1 }, alpha: { float: config.queryScale } };
+      const shape = [batch, kvHeadCount, stacked, count];
+      // By hand, because rows of a shared cache broadcast, which symbols cannot tell.
+      const [raw] = g.node(
+        'FusedMatMul',
+        [q, keys],
+        [{ shape, dtype: q.dtype }],
+        attributes,
+        'com.microsoft',
+      );
+      const perQuery = g.reshape(softCap(g, raw, config.attentionSoftCap), [
+        batch,
+        kvHeadCount,
+        group,
+        tokens,
+        count,
+      ]);
+      return g.node('Add', [perQuery, mask], [perQuery])[0];
+    };
+    const own = scores(k, tokens, inputs.mask(layer));
+    const cached = scores(pastKey, 'S', pastMasks.get(pastMaskName(config.windows[layer] ?? null))!);
+    const joined = { shape: [...own.shape.slice(0, -1), `${tokens}+S`], dtype: own.dtype };
+    const weights = g.softmax(g.node('Concat', [own, cached], [joined], { axis: { int: -1 } })[0]);
+    const ownCount = g.shape(k, 2, 3);
+    const part = (from: Value, to: Value, count: Dim): Value => {
+      const shape = [...own.shape.slice(0, -1), count];
+      const [cut] = g.node('Slice', [weights, from, to, g.int64s([4])], [{ shape, dtype: own.dtype }]);
+      return g.reshape(cut, [batch, kvHeadCount, stacked, count]);
+    };
+    const mixedOwn = g.matMul(part(g.int64s([0]), ownCount, tokens), v);
+    const pastWeights = part(ownCount, g.int64s([2 ** 31]), 'S');
+    const [mixedPast] = g.node('MatMul', [pastWeights, pastValue], [mixedOwn]);
+    return join(g.add(mixedOwn, mixedPast));
   };
 }
 
-/** Puts a token's own score before those of the cache, so that the split point is known when the graph is built. */
-function concatKeys({ g }: DecoderBuilder, past: Value, own: Value): Value {
-  const [batch, heads, group, cached] = past.shape as [Dim, Dim, Dim, Dim];
-  const total = typeof cached === 'number' ? cached + 1 : `${cached}+1`;
-  const shape = [batch, heads, group, total];
-  return g.node('Concat', [own, past], [{ shape, dtype: 'float32' }], { axis: { int: -1 } })[0];
-}
-
-function splitKeys(
-  { g }: DecoderBuilder,
-  joined: Value,
-  pastShape: readonly Dim[],
-): [past: Value, own: Value] {
-  const cut = (start: number, end: number, shape: readonly Dim[]): Value =>
-    g.node(
-      'Slice',
-      [joined, g.int64s([start]), g.int64s([end]), g.int64s([3])],
-      [{ shape, dtype: 'float32' }],
-    )[0];
-  const own = [...pastShape.slice(0, 3), 1];
-  return [cut(1, 2 ** 31, pastShape), cut(0, 1, own)];
+/** How rows [batch · tokens, heads · headDim] become heads and back. */
+function headLayout({ g, config }: DecoderBuilder, inputs: AttentionInputs, batch: Dim, tokens: Dim) {
+  const { headDim, headCount, kvHeadCount } = config;
+  const group = headCount / kvHeadCount;
+  const stacked = productOf([group, tokens]);
+  return {
+    /** Applies the rotary positions: → [batch, tokens, heads · headDim]. */
+    rotate: (x: Value, heads: number): Value =>
+      g.rotaryEmbedding(
+        g.reshape(x, [batch, tokens, heads * headDim]),
+        inputs.positions,
+        inputs.cos,
+        inputs.sin,
+        heads,
+      ),
+    /** Queries, those that share a key head one after another: → [batch, kvHeads, group · tokens, headDim]. */
+    split: (x: Value): Value => {
+      const apart = g.reshape(x, [batch, tokens, kvHeadCount, group, headDim]);
+      return g.reshape(g.transpose(apart, [0, 2, 3, 1, 4]), [batch, kvHeadCount, stacked, headDim]);
+    },
+    /** Keys or values: → [batch, kvHeads, tokens, headDim]. */
+    perHead: (x: Value): Value =>
+      g.transpose(g.reshape(x, [batch, tokens, kvHeadCount, headDim]), [0, 2, 1, 3]),
+    /** The inverse of `split`: → [batch · tokens, heads · headDim]. */
+    join: (x: Value): Value => {
+      const apart = g.reshape(x, [batch, kvHeadCount, group, tokens, headDim]);
+      return g.reshape(g.transpose(apart, [0, 3, 1, 2, 4]), [
+        productOf([batch, tokens]),
+        headCount * headDim,
+      ]);
+    },
+  };
 }

@@ -16,11 +16,22 @@ export function causalMask(length: number, window: number | null): Float32Array 
 }
 
 /**
- * Fills one row [cacheLength] of the mask of a decoding step: a query at `position` sees cached positions before its
- * own, within the window; its own key and value are not in the cache yet.
+ * Additive mask [rows, tokens, capacity] over cached positions: new token t of a row sees those before the row's `start`, within
+ * the window; positions behind that are unused capacity.
  */
-export function fillDecodeMask(row: Float32Array, position: number, window: number | null): void {
-  const first = window === null ? 0 : Math.max(0, position - window + 1);
-  row.fill(maskedScore);
-  row.fill(0, Math.min(first, row.length), Math.min(position, row.length));
+export function pastMask(
+  starts: readonly number[],
+  tokens: number,
+  capacity: number,
+  window: number | null,
+): Float32Array {
+  const mask = new Float32Array(starts.length * tokens * capacity).fill(maskedScore);
+  starts.forEach((start, row) => {
+    for (let t = 0; t < tokens; t++) {
+      const first = window === null ? 0 : Math.max(0, start + t - window + 1);
+      const from = (row * tokens + t) * capacity;
+      if (first < start) mask.fill(0, from + first, from + start);
+    }
+  });
+  return mask;
 }

@@ -2,8 +2,12 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readOptionalJsonFile } from './config-json.js';
 import { LmError } from './lm-error.js';
+import { preview } from './preview.js';
 import { readSafetensors } from './safetensors.js';
 import type { SafetensorsReader } from './safetensors.js';
+
+/** The index of a model with a hundred thousand tensors has about 10 MB. */
+const maxIndexBytes = 64 << 20;
 
 /** The open weight files of a model folder. */
 export interface WeightFiles extends Disposable {
@@ -19,7 +23,7 @@ export function openWeights(folder: string): WeightFiles {
   const single = join(folder, 'model.safetensors');
   if (existsSync(single)) return openAll([single]);
   const indexPath = join(folder, 'model.safetensors.index.json');
-  const index = readOptionalJsonFile(indexPath);
+  const index = readOptionalJsonFile(indexPath, maxIndexBytes);
   if (index === null) throw noWeights(folder);
   const shardOf = readWeightMap(indexPath, index);
   const shards = [...new Set(shardOf.values())].sort();
@@ -27,9 +31,10 @@ export function openWeights(folder: string): WeightFiles {
   if (missing.length > 0) {
     throw new LmError(
       'SHARD_MISSING',
-      `${folder} lacks ${missing.join(', ')} (${missing.length} of ${shards.length} shards in ${basename(indexPath)}). ` +
+      `${folder} lacks ${missing.slice(0, 10).map(shownName).join(', ')} ` +
+        `(${missing.length} of ${shards.length} shards in "weight_map" of ${basename(indexPath)}). ` +
         'Download the missing files into the folder.',
-      { details: { folder, shard: missing[0], missing: missing.length, total: shards.length } },
+      { details: { folder, shard: shownName(missing[0]), missing: missing.length, total: shards.length } },
     );
   }
   const files = openAll(shards.map((shard) => join(folder, shard)));
@@ -72,15 +77,19 @@ function noWeights(folder: string): LmError {
 
 function readWeightMap(indexPath: string, index: Readonly<Record<string, unknown>>): Map<string, string> {
   const map = index['weight_map'];
-  const entries = typeof map === 'object' && map !== null ? Object.entries(map) : [];
+  const isMap = typeof map === 'object' && map !== null && !Array.isArray(map);
+  const entries: [string, unknown][] = isMap ? Object.entries(map) : [];
   // A shard lies in the folder itself: a path in the index would read files from elsewhere.
-  const isFileName = (shard: unknown): boolean => typeof shard === 'string' && shard === basename(shard);
-  if (entries.length === 0 || !entries.every(([, shard]) => isFileName(shard))) {
+  const isFileName = (shard: unknown): boolean =>
+    typeof shard === 'string' && shard.endsWith('.safetensors') && shard === basename(shard);
+  const wrong = entries.find(([, shard]) => !isFileName(shard));
+  if (entries.length === 0 || wrong) {
+    const found = wrong ? `: "${shownName(wrong[0])}" is in ${preview(wrong[1])}` : '';
     throw new LmError(
       'JSON_INVALID',
-      `${indexPath} has no "weight_map" of tensors to file names. Download it again.`,
+      `${indexPath} has no "weight_map" of tensors to names of .safetensors files${found}. Download it again.`,
       {
-        details: { file: indexPath },
+        details: { file: indexPath, field: 'weight_map' },
       },
     );
   }
@@ -97,8 +106,13 @@ function checkWeightMap(
     if (byShard.get(shard)?.entries.has(name) === true) continue;
     throw new LmError(
       'TENSOR_MISSING',
-      `${join(folder, shard)} has no tensor "${name}", although the index places it there. Download the shards again.`,
-      { details: { folder, shard, tensor: name } },
+      `${join(folder, shard)} has no tensor "${shownName(name)}", although the index places it there. Download the shards again.`,
+      { details: { folder, shard, tensor: shownName(name) } },
     );
   }
+}
+
+/** A name of a damaged file as a message shows it. */
+function shownName(name: string): string {
+  return preview(name).slice(1, -1);
 }

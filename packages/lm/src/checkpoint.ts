@@ -6,6 +6,7 @@ import type { ModelConfig } from './config.js';
 import { parameterShapes } from './config-parameters.js';
 import { firstNonFinite } from './dtype.js';
 import { LmError } from './lm-error.js';
+import { preview } from './preview.js';
 import { writeFileAtomically } from './safetensors-file.js';
 import { writeSafetensors } from './safetensors.js';
 import type { SafetensorsReader, TensorInput } from './safetensors.js';
@@ -39,32 +40,46 @@ export interface CheckpointToSave {
 
 /**
  * Loads a Hugging Face model folder: config.json with model.safetensors or the shards of model.safetensors.index.json.
- * Every parameter is checked for presence and shape before the first byte of any is read; one tensor is converted at a
- * time, so the peak is the model in float32 and nothing more.
- * @throws LmError what `readModelConfig` and `readSafetensors` throw, and `SHARD_MISSING`, `TENSOR_MISSING`,
- * `TENSOR_UNEXPECTED` (a weight this architecture has no place for, which would otherwise be dropped without a word),
- * `TENSOR_SHAPE_MISMATCH`, `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_NOT_FINITE`.
+ * @throws LmError what {@link readModelConfig} and {@link readCheckpoint} throw.
  */
 export function loadCheckpoint(
   folder: string,
   options: { readonly onProgress?: (progress: LoadProgress) => void } = {},
 ): Checkpoint {
   const config = readModelConfig(folder);
+  const tensors = new Map<string, Float32Array<ArrayBuffer>>();
+  const ignored = readCheckpoint(folder, config, (name, values) => tensors.set(name, values), options);
+  return { config, tensors, ignored };
+}
+
+/**
+ * Reads the weights of a model folder, one tensor after another in the order of `parameterShapes`: the peak is what `take` keeps and
+ * one tensor in float32. Every parameter is checked for presence and shape before the first byte of any is read.
+ * @returns tensors of the files that carry nothing the model needs
+ * @throws LmError what `readSafetensors` throws, and `SHARD_MISSING`, `TENSOR_MISSING`, `TENSOR_UNEXPECTED` (a weight this
+ * architecture has no place for, which would otherwise be dropped without a word), `TENSOR_SHAPE_MISMATCH`,
+ * `TENSOR_DTYPE_UNSUPPORTED`, `TENSOR_NOT_FINITE`.
+ */
+export function readCheckpoint(
+  folder: string,
+  config: ModelConfig,
+  take: (name: string, values: Float32Array<ArrayBuffer>) => void,
+  options: { readonly onProgress?: (progress: LoadProgress) => void } = {},
+): string[] {
   const shapes = parameterShapes(config);
   using weights = openWeights(folder);
-  const located = [...shapes].map(([name, shape]) => locate(folder, weights.readers, name, shape));
+  const located = [...shapes].map(([name, shape]) => locate(folder, config, weights.readers, name, shape));
   const ignored = findIgnored(folder, config, weights.readers, shapes);
   const totalBytes = located.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const tensors = new Map<string, Float32Array<ArrayBuffer>>();
   let loadedBytes = 0;
   for (const { name, shape, reader, byteLength } of located) {
     const values = reader.readFloats(name, shape);
     requireFinite(values, name, reader.label);
-    tensors.set(name, values);
+    take(name, values);
     loadedBytes += byteLength;
     options.onProgress?.({ tensor: name, loadedBytes, totalBytes });
   }
-  return { config, tensors, ignored };
+  return ignored;
 }
 
 /**
@@ -98,6 +113,7 @@ export function requireFinite(values: Float32Array, name: string, source: string
 
 function locate(
   folder: string,
+  config: ModelConfig,
   readers: readonly SafetensorsReader[],
   name: string,
   shape: readonly number[],
@@ -117,8 +133,49 @@ function locate(
     );
   }
   // Refuses a wrong shape or type before any data is read.
+  checkShape(config, reader.label, name, entry.shape, shape);
   reader.checkFloats(name, shape);
   return { name, shape, reader, byteLength: entry.byteLength };
+}
+
+/** What `SafetensorsReader.checkFloats` refuses, with the fields of config.json that the shape follows from. */
+function checkShape(
+  config: ModelConfig,
+  file: string,
+  name: string,
+  got: readonly number[],
+  expected: readonly number[],
+): void {
+  if (got.length === expected.length && got.every((size, i) => size === expected[i])) return;
+  const sizes: Readonly<Record<string, number>> = {
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    'num_attention_heads × head_dim': config.headCount * config.headDim,
+    'num_key_value_heads × head_dim': config.kvHeadCount * config.headDim,
+    head_dim: config.headDim,
+  };
+  const differing = expected.filter((size, i) => size !== got[i] || got.length !== expected.length);
+  const fields = Object.keys(sizes).filter((key) => differing.includes(sizes[key]));
+  throw new LmError(
+    'TENSOR_SHAPE_MISMATCH',
+    `${file}: tensor "${name}" has shape ${shownShape(got)}; expected ${shownShape(expected)} by config.json ` +
+      `(${fields.map((field) => `"${field}" is ${sizes[field]}`).join(', ')}). ` +
+      'The weights and config.json are of different models: take both from the same place.',
+    {
+      details: {
+        file,
+        tensor: name,
+        got: shownShape(got),
+        expected: shownShape(expected),
+        field: fields.join(),
+      },
+    },
+  );
+}
+
+function shownShape(shape: readonly number[]): string {
+  return preview(shape).replaceAll(',', ', ');
 }
 
 function findIgnored(
@@ -136,13 +193,13 @@ function findIgnored(
 }
 
 function unexpectedTensors(where: string, config: ModelConfig, names: readonly string[]): LmError {
-  const listed = names.slice(0, 3).map((name) => `"${name}"`);
+  const listed = names.slice(0, 3).map((name) => preview(name));
   const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
   return new LmError(
     'TENSOR_UNEXPECTED',
     `${where} has tensors that ${config.architecture} with this config.json does not use: ${listed.join(', ')}${more}. ` +
       'Check "architectures", the bias switches and "num_hidden_layers" in config.json.',
-    { details: { folder: where, tensor: names[0], count: names.length } },
+    { details: { folder: where, tensor: names[0].slice(0, 200), count: names.length } },
   );
 }
 

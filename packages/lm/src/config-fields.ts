@@ -1,9 +1,12 @@
 import { LmError } from './lm-error.js';
+import { preview } from './preview.js';
 
 /** Typed access to the fields of one JSON object; every method throws `CONFIG_INVALID` naming document, field and value. */
 export interface ConfigFields {
-  /** A positive integer. */
-  size(key: string, fallback?: number): number;
+  /** A positive integer of at most `max`. */
+  size(key: string, max: number, fallback?: number): number;
+  /** {@link ConfigFields.size}, where an explicit null means "none". */
+  optionalSize(key: string, max: number): number | null;
   /** A non-negative integer. */
   count(key: string): number;
   /** A finite number above zero. */
@@ -32,7 +35,7 @@ export function createConfigFields(
   const valueOf = (key: string): unknown =>
     source[key] ?? (source[key] === undefined ? defaults[key] : undefined);
   const invalid = (key: string, expected: string): LmError => {
-    const value = JSON.stringify(source[key]) ?? 'absent';
+    const value = preview(source[key]);
     return new LmError(
       'CONFIG_INVALID',
       `${label}: "${key}" is ${value}; expected ${expected}. Correct the file.`,
@@ -47,14 +50,17 @@ export function createConfigFields(
       throw invalid(key, 'a positive number');
     return value;
   };
+  const size = (key: string, max: number, fallback?: number): number => {
+    const value = valueOf(key) ?? fallback;
+    if (!Number.isSafeInteger(value) || (value as number) <= 0 || (value as number) > max)
+      throw invalid(key, `a positive integer of at most ${max}`);
+    return value as number;
+  };
   return {
     invalid,
     positive,
-    size(key, fallback) {
-      const value = valueOf(key) ?? fallback;
-      if (!Number.isSafeInteger(value) || (value as number) <= 0) throw invalid(key, 'a positive integer');
-      return value as number;
-    },
+    size,
+    optionalSize: (key, max) => ((valueOf(key) ?? null) === null ? null : size(key, max)),
     count(key) {
       const value = valueOf(key);
       if (!Number.isSafeInteger(value) || (value as number) < 0) throw invalid(key, 'a non-negative integer');
@@ -85,9 +91,12 @@ export function createConfigFields(
       if (
         !Array.isArray(types) ||
         types.length !== layerCount ||
-        !types.every((type) => known.includes(String(type)))
+        !types.every((type) => typeof type === 'string' && known.includes(type))
       ) {
-        throw invalid('layer_types', `${layerCount} entries of ${known.join(' or ')}`);
+        throw invalid(
+          'layer_types',
+          `${layerCount} entries of ${known.join(' or ')}, one for each of "num_hidden_layers"`,
+        );
       }
       return types as string[];
     },

@@ -1,13 +1,19 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { LmError } from './lm-error.js';
 
+/** What a configuration needs at most; a larger file is not one. Parsed JSON takes several times its text in memory. */
+const defaultMaxBytes = 4 << 20;
+
+/** The deepest nesting of any real file here is 6; deeper documents would exhaust the stack of what walks them. */
+const maxDepth = 64;
+
 /**
- * Reads a file that holds one JSON object.
+ * Reads a file that holds one JSON object of at most `maxBytes`.
  * @throws LmError `FILE_MISSING`, `FILE_UNREADABLE` or `JSON_INVALID`, naming the file.
  */
-export function readJsonFile(path: string): Record<string, unknown> {
-  const text = readTextFile(path);
-  if (text === null) {
+export function readJsonFile(path: string, maxBytes = defaultMaxBytes): Record<string, unknown> {
+  const value = readOptionalJsonFile(path, maxBytes);
+  if (value === null) {
     throw new LmError(
       'FILE_MISSING',
       `${path} does not exist. A Hugging Face model folder holds it: download it again.`,
@@ -16,9 +22,20 @@ export function readJsonFile(path: string): Record<string, unknown> {
       },
     );
   }
+  return value;
+}
+
+/** {@link readJsonFile}, with null for a file that does not exist. */
+export function readOptionalJsonFile(
+  path: string,
+  maxBytes = defaultMaxBytes,
+): Record<string, unknown> | null {
+  const bytes = readBytes(path, maxBytes);
+  if (bytes === null) return null;
+  if (isNestedDeeper(bytes, maxDepth)) throw notJson(path, `it is nested more than ${maxDepth} levels deep`);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(decodeText(bytes));
   } catch (cause) {
     throw notJson(path, (cause as Error).message, cause);
   }
@@ -27,26 +44,64 @@ export function readJsonFile(path: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** {@link readJsonFile}, with null for a file that does not exist. */
-export function readOptionalJsonFile(path: string): Record<string, unknown> | null {
-  return readTextFile(path) === null ? null : readJsonFile(path);
+/** The text of a UTF-8 file of at most `maxBytes`, or null when it does not exist. @throws LmError `FILE_UNREADABLE`. */
+export function readTextFile(path: string, maxBytes = defaultMaxBytes): string | null {
+  const bytes = readBytes(path, maxBytes);
+  if (bytes === null) return null;
+  try {
+    return decodeText(bytes);
+  } catch (cause) {
+    throw unreadable(path, 'it is not UTF-8 text. Download or save it again', cause);
+  }
 }
 
-/** The text of a file, or null when it does not exist. @throws LmError `FILE_UNREADABLE`. */
-export function readTextFile(path: string): string | null {
+function readBytes(path: string, maxBytes: number): Uint8Array | null {
   try {
-    return readFileSync(path, 'utf8');
+    const stats = statSync(path);
+    if (!stats.isFile()) throw unreadable(path, 'it is not a file');
+    if (stats.size > maxBytes) {
+      throw unreadable(
+        path,
+        `it has ${stats.size} bytes, at most ${maxBytes} are read. Download or save it again`,
+      );
+    }
+    return readFileSync(path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new LmError(
-      'FILE_UNREADABLE',
-      `${path} cannot be read: ${(cause as Error).message}. Check its permissions.`,
-      {
-        details: { file: path },
-        cause,
-      },
-    );
+    if (cause instanceof LmError) throw cause;
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    throw unreadable(path, `${message}. Check its permissions`, cause);
   }
+}
+
+/** Refuses what is not UTF-8, which would otherwise be replaced without a word; leaves out a byte-order mark. */
+function decodeText(bytes: Uint8Array): string {
+  return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+}
+
+/** Looks at brackets outside strings alone, before anything is parsed. */
+function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
+  const [quote, backslash, openList, closeList, openObject, closeObject] = Buffer.from('"\\[]{}');
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (inString) {
+      if (byte === backslash) i++;
+      else if (byte === quote) inString = false;
+    } else if (byte === quote) inString = true;
+    else if (byte === openList || byte === openObject) {
+      if (++depth > limit) return true;
+    } else if (byte === closeList || byte === closeObject) depth--;
+  }
+  return false;
+}
+
+function unreadable(path: string, problem: string, cause?: unknown): LmError {
+  return new LmError('FILE_UNREADABLE', `${path} cannot be read: ${problem}.`, {
+    details: { file: path },
+    cause,
+  });
 }
 
 function notJson(path: string, problem: string, cause?: unknown): LmError {

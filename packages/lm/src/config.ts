@@ -5,6 +5,7 @@ import { createConfigFields } from './config-fields.js';
 import type { ConfigFields } from './config-fields.js';
 import { readJsonFile } from './config-json.js';
 import { LmError } from './lm-error.js';
+import { preview } from './preview.js';
 
 /** Llama-3's frequency-dependent stretching of RoPE (`rope_type: "llama3"`); see transformers' modeling_rope_utils. */
 export interface Llama3RopeScaling {
@@ -59,6 +60,18 @@ export interface ModelConfig {
 }
 
 /**
+ * The largest value of each size: an order of magnitude above any published model of these families, and small enough
+ * that nothing derived from a configuration alone (names, windows) takes noticeable memory.
+ */
+const largest = {
+  layers: 1024,
+  heads: 4096,
+  width: 1 << 20,
+  vocabulary: 1 << 24,
+  positions: 2 ** 31,
+} as const;
+
+/**
  * Reads `config.json` of a Hugging Face model folder.
  * @throws LmError `FILE_MISSING`, `JSON_INVALID`, `ARCHITECTURE_UNKNOWN`, `CONFIG_INVALID`.
  */
@@ -79,16 +92,24 @@ export function parseModelConfig(
 ): ModelConfig {
   const { architecture, spec } = findArchitecture(source, label);
   const fields = createConfigFields(source, spec.defaults, label);
-  const hiddenSize = fields.size('hidden_size');
-  const headCount = fields.size('num_attention_heads');
-  const kvHeadCount = fields.size('num_key_value_heads', headCount);
-  const headDim = fields.size('head_dim', hiddenSize / headCount);
-  const layerCount = fields.size('num_hidden_layers');
-  const maxPositions = fields.size('max_position_embeddings');
+  const hiddenSize = fields.size('hidden_size', largest.width);
+  const headCount = fields.size('num_attention_heads', largest.heads);
+  const kvHeadCount = fields.size('num_key_value_heads', largest.heads, headCount);
+  const headDim = fields.optionalSize('head_dim', largest.width) ?? hiddenSize / headCount;
+  const layerCount = fields.size('num_hidden_layers', largest.layers);
+  const maxPositions = fields.size('max_position_embeddings', largest.positions);
   if (headCount % kvHeadCount !== 0) {
     throw fields.invalid('num_key_value_heads', `a divisor of num_attention_heads (${headCount})`);
   }
-  if (headDim % 2 !== 0) throw fields.invalid('head_dim', 'an even number, for rotary positions');
+  if (!Number.isInteger(headDim)) {
+    throw fields.invalid('num_attention_heads', `a divisor of "hidden_size" (${hiddenSize}), or "head_dim"`);
+  }
+  if (headDim % 2 !== 0) {
+    throw fields.invalid(
+      'head_dim',
+      'an even number, for rotary positions (if absent, "hidden_size" / "num_attention_heads")',
+    );
+  }
   if (fields.flag('use_bidirectional_attention')) {
     throw fields.invalid('use_bidirectional_attention', 'false: this engine runs causal models');
   }
@@ -96,9 +117,9 @@ export function parseModelConfig(
   const scaleBase = spec.queryScale === 'head-dim' ? headDim : fields.positive('query_pre_attn_scalar');
   return deepFreeze({
     architecture,
-    vocabSize: fields.size('vocab_size'),
+    vocabSize: fields.size('vocab_size', largest.vocabulary),
     hiddenSize,
-    intermediateSize: fields.size('intermediate_size'),
+    intermediateSize: fields.size('intermediate_size', largest.width),
     layerCount,
     headCount,
     kvHeadCount,
@@ -137,12 +158,17 @@ function findArchitecture(source: Readonly<Record<string, unknown>>, label: stri
   const architecture = names.find((name) => typeof name === 'string' && Object.hasOwn(architectures, name));
   if (typeof architecture === 'string') return { architecture, spec: architectures[architecture] };
   const found =
-    names.length > 0 ? names.join(', ') : `none named (model_type ${JSON.stringify(source['model_type'])})`;
+    names.length > 0
+      ? names
+          .slice(0, 3)
+          .map((name) => (typeof name === 'string' && name !== '' ? name.slice(0, 100) : preview(name)))
+          .join(', ')
+      : `none named (model_type ${preview(source['model_type'])})`;
   throw new LmError(
     'ARCHITECTURE_UNKNOWN',
     `${label}: unknown architecture: ${found}. Supported: ${Object.keys(architectures).join(', ')}. ` +
-      'Choose a model of one of these families.',
-    { details: { file: label, architecture: found } },
+      'Choose a model of one of these families, which "architectures" names.',
+    { details: { file: label, field: 'architectures', architecture: found } },
   );
 }
 
@@ -159,7 +185,7 @@ function readWindows(fields: ConfigFields, spec: ArchitectureSpec, layerCount: n
   if (spec.windows === 'none') return layers.map(() => null);
   if (spec.windows === 'from-max-window-layers' && !fields.flag('use_sliding_window'))
     return layers.map(() => null);
-  const window = fields.optionalPositive('sliding_window');
+  const window = fields.optionalSize('sliding_window', largest.positions);
   const types = fields.layerTypes(layerCount);
   if (types !== null) return types.map((type) => (type === 'sliding_attention' ? window : null));
   if (spec.windows === 'alternating') return layers.map((layer) => (layer % 2 === 0 ? window : null));
@@ -183,7 +209,11 @@ function readRope(fields: ConfigFields, maxPositions: number): ModelConfig['rope
       factor: parameters.positive('factor'),
       lowFreqFactor: parameters.positive('low_freq_factor'),
       highFreqFactor: parameters.positive('high_freq_factor'),
-      originalMaxPositions: parameters.size('original_max_position_embeddings', maxPositions),
+      originalMaxPositions: parameters.size(
+        'original_max_position_embeddings',
+        largest.positions,
+        maxPositions,
+      ),
     },
   };
 }

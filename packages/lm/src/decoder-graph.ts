@@ -1,9 +1,14 @@
 import { geGluTanh, linear, softCap as capped, swiGlu } from '@parley/autodiff';
+import type { QuantizedMatrix } from '@parley/autodiff';
 import type { Graph, Value } from '@parley/graph';
+import { scaleName } from './base-weights.js';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import { int8Linear, quantizeRows } from './int8-linear.js';
+import type { QuantizedRows } from './int8-linear.js';
 import type { LoraAdapter } from './lora.js';
+import type { StoredMatrices } from './stored-matrices.js';
 
 /** A model's graph under construction: what every pass (prefill, decode, score, train) shares. */
 export interface DecoderBuilder {
@@ -12,12 +17,21 @@ export interface DecoderBuilder {
   readonly names: ParameterNames;
   /** The graph input of a parameter, declared on first use so that a pass asks only for what it needs. */
   readonly parameter: (name: string) => Value;
+  /** A linear module's weight, or the output matrix: in 8 bits where the pass is given it so. */
+  readonly matrix: (name: string) => Value | QuantizedMatrix;
+  /** Names of the adapter beside a weight: A and B, or none. */
+  adapterOf(weight: string): string[];
   /** Names of the parameters used so far, in the order of use. */
   used(): string[];
   /** Whether gradients will be asked for: some operators then take a form that has a gradient rule. */
   readonly differentiable: boolean;
-  /** `x [rows, in] → [rows, out]` plus `addend`, with the adapter's side path beside it if there is one. */
-  linear(x: Value, names: LinearNames, addend?: Value): Value;
+  /**
+   * `x [rows, in] → [rows, out]` plus `addend`, with the adapter's side path beside it if there is one.
+   * @param computed the result, where it is known: only its gradients are built then
+   */
+  readonly linear: (x: Value, names: LinearNames, addend?: Value, computed?: Value) => Value;
+  /** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
+  logits(hidden: Value): Value;
   /** RMSNorm over the last axis. */
   readonly norm: (x: Value, name: string) => Value;
 }
@@ -27,30 +41,56 @@ export type Attend = (layer: number, query: Value, key: Value, value: Value) => 
 
 /** Options of {@link createDecoderBuilder}. */
 export interface DecoderBuilderOptions {
+  /** Matrices that are products of integers here instead of inputs. */
+  readonly stored?: StoredMatrices;
   /** Low-rank side paths to build beside their weights (training); none when merged weights are fed. */
   readonly adapters?: readonly LoraAdapter[];
   /** Default false. */
   readonly differentiable?: boolean;
+  /** Whether matrices are fed in 8 bits, as {@link BaseWeights.feeds} has them. Default false. */
+  readonly quantized?: boolean;
 }
 
 /** Starts the shared part of a pass. */
 export function createDecoderBuilder(
   g: Graph,
   config: ModelConfig,
-  { adapters = [], differentiable = false }: DecoderBuilderOptions = {},
+  { adapters = [], differentiable = false, stored, quantized = false }: DecoderBuilderOptions = {},
 ): DecoderBuilder {
   const shapes = parameterShapes(config);
   const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
   for (const { nameA, shapeA, nameB, shapeB } of adapters) shapes.set(nameA, shapeA).set(nameB, shapeB);
   const declared = new Map<string, Value>();
-  const parameter = (name: string): Value => {
-    const existing = declared.get(name);
-    if (existing) return existing;
-    const shape = shapes.get(name);
-    if (!shape) throw new Error(`The model has no parameter ${name}.`);
-    const value = g.input(name, shape);
+  const declare = (name: string, shape: readonly number[], dtype: 'float32' | 'int8'): Value => {
+    const value = declared.get(name) ?? g.input(name, shape, dtype);
     declared.set(name, value);
     return value;
+  };
+  const parameter = (name: string): Value => {
+    const shape = shapes.get(name);
+    if (!shape) throw new Error(`The model has no parameter ${name}.`);
+    return declare(name, shape, 'float32');
+  };
+  const matrix = (name: string): Value | QuantizedMatrix => {
+    if (!quantized) return parameter(name);
+    const [outputs, inputs] = shapes.get(name)!;
+    return {
+      values: declare(name, [inputs, outputs], 'int8'),
+      scales: declare(scaleName(name), [outputs], 'float32'),
+    };
+  };
+  const integers = new Map<Value, QuantizedRows>();
+  /** `x Wᵀ` for a stored matrix; rows that several matrices read are quantised once. */
+  const storedProduct = (x: Value, name: string): Value | undefined => {
+    const found = stored?.find(name);
+    const shape = shapes.get(name);
+    if (!found || !shape) return undefined;
+    const [outputs, inputs] = shape;
+    const rows = integers.get(x) ?? quantizeRows(g, x);
+    integers.set(x, rows);
+    const values = g.initializer(name, [inputs, outputs], found.values, 'int8');
+    const scales = g.initializer(`${name}.scale`, [outputs], found.scales);
+    return int8Linear(g, rows, values, scales);
   };
   return {
     g,
@@ -58,16 +98,28 @@ export function createDecoderBuilder(
     differentiable,
     names: parameterNames(config),
     parameter,
+    matrix,
     used: () => [...declared.keys()],
-    linear(x, { weight, bias }, addend) {
+    adapterOf(weight) {
       const adapter = byWeight.get(weight);
-      return linear(g, x, parameter(weight), {
+      return adapter ? [adapter.nameA, adapter.nameB] : [];
+    },
+    linear(x, { weight, bias }, addend, computed) {
+      const adapter = byWeight.get(weight);
+      const product = storedProduct(x, weight);
+      return linear(g, x, product ? { product } : matrix(weight), {
         ...(bias ? { bias: parameter(bias) } : {}),
         ...(addend ? { addend } : {}),
+        ...(computed ? { computed } : {}),
         ...(adapter
           ? { lowRank: { a: parameter(adapter.nameA), b: parameter(adapter.nameB), scale: adapter.scale } }
           : {}),
       });
+    },
+    logits: (hidden) => {
+      const { head } = parameterNames(config);
+      const product = storedProduct(hidden, head) ?? g.gemm(hidden, parameter(head), { transB: true });
+      return softCap(g, product, config.finalSoftCap);
     },
     norm: (x, name) => {
       const weight = parameter(name);
@@ -83,44 +135,70 @@ export function createDecoderBuilder(
  * @returns hidden states [rows, hidden], ready for {@link logitsOf}
  */
 export function decoderLayers(builder: DecoderBuilder, x: Value, attend: Attend): Value {
-  const { g, config, names, norm } = builder;
-  /** `residual` plus a sub-layer's output projection; without a norm in between the sum is part of the product. */
-  const addProjection = (
-    residual: Value,
-    input: Value,
-    projection: LinearNames,
-    postNorm: string | null,
-  ): Value =>
-    postNorm === null
-      ? builder.linear(input, projection, residual)
-      : g.add(residual, norm(builder.linear(input, projection), postNorm));
-  let residual = config.embeddingScale === 1 ? x : g.mul(x, g.scalar(config.embeddingScale));
-  names.layers.forEach((layer, index) => {
-    g.scope(`layer${index}`, () => {
-      const read = norm(residual, layer.inputNorm);
-      const mixed = attend(
-        index,
-        builder.linear(read, layer.query),
-        builder.linear(read, layer.key),
-        builder.linear(read, layer.value),
-      );
-      residual = addProjection(residual, mixed, layer.output, layer.postAttentionNorm);
-      const hidden = norm(residual, layer.mlpNorm);
-      const gated = gatedUnit(builder, builder.linear(hidden, layer.gate), builder.linear(hidden, layer.up));
-      residual = addProjection(residual, gated, layer.down, layer.postMlpNorm);
-    });
+  let residual = scaledEmbeddings(builder, x);
+  builder.names.layers.forEach((_, index) => {
+    residual = decoderLayer(builder, residual, attend, index).output;
   });
-  return norm(residual, names.finalNorm);
+  return builder.norm(residual, builder.names.finalNorm);
+}
+
+/** Embeddings as the first layer takes them. */
+export function scaledEmbeddings({ g, config }: DecoderBuilder, x: Value): Value {
+  return config.embeddingScale === 1 ? x : g.mul(x, g.scalar(config.embeddingScale));
+}
+
+/** What the linear modules of a layer give: products, which take nearly all of its time. */
+export type LayerProducts = Readonly<Record<LinearRole, Value>>;
+type LinearRole = 'query' | 'key' | 'value' | 'output' | 'gate' | 'up' | 'down';
+
+/** The values of one layer. */
+export interface LayerValues {
+  /** Between attention and MLP. */
+  readonly middle: Value;
+  readonly output: Value;
+  readonly products: LayerProducts;
+}
+
+/**
+ * Layer `index` on `residual` [rows, hidden].
+ * @param known products to take as they are, where everything else is to be computed again (see `linear`)
+ */
+export function decoderLayer(
+  builder: DecoderBuilder,
+  residual: Value,
+  attend: Attend,
+  index: number,
+  known?: LayerProducts,
+): LayerValues {
+  const { g, norm } = builder;
+  const layer = builder.names.layers[index];
+  const linear = (role: LinearRole, x: Value, addend?: Value): Value =>
+    builder.linear(x, layer[role], addend, known?.[role]);
+  /** `to` plus an output projection; without a norm in between the sum is part of the product. */
+  const project = (
+    role: LinearRole,
+    x: Value,
+    to: Value,
+    postNorm: string | null,
+  ): [sum: Value, product: Value] => {
+    const product = linear(role, x, postNorm === null ? to : undefined);
+    return [postNorm === null ? product : g.add(to, norm(product, postNorm)), product];
+  };
+  return g.scope(`layer${index}`, () => {
+    const read = norm(residual, layer.inputNorm);
+    const [query, key, value] = (['query', 'key', 'value'] as const).map((role) => linear(role, read));
+    const mixed = attend(index, query, key, value);
+    const [middle, attended] = project('output', mixed, residual, layer.postAttentionNorm);
+    const hidden = norm(middle, layer.mlpNorm);
+    const [gate, up] = (['gate', 'up'] as const).map((role) => linear(role, hidden));
+    const [output, down] = project('down', gatedUnit(builder, gate, up), middle, layer.postMlpNorm);
+    return { middle, output, products: { query, key, value, output: attended, gate, up, down } };
+  });
 }
 
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {
   if (config.activation === 'silu') return swiGlu(g, gate, up);
   return differentiable ? geGluTanh(g, gate, up) : g.mul(g.geluTanh(gate), up);
-}
-
-/** `hidden [rows, hidden]` → logits [rows, vocabulary], soft-capped where the architecture says so. */
-export function logitsOf({ g, config, names, parameter }: DecoderBuilder, hidden: Value): Value {
-  return softCap(g, g.gemm(hidden, parameter(names.head), { transB: true }), config.finalSoftCap);
 }
 
 /** cap · tanh(x / cap), or x itself without a cap. */

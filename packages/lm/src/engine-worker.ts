@@ -7,8 +7,9 @@ import { toWire } from './protocol.js';
 import type { FromWorker, ToWorker, WorkerSetup } from './protocol.js';
 
 /**
- * The thread that owns a model. onnxruntime's `run` blocks its event loop, so nothing else may live here; calls queue
- * up and are served one by one, and each engine step yields once so that `abort` can overtake.
+ * The thread that owns a model. onnxruntime's `run` blocks its event loop, so nothing else may live here. Calls begin in the order
+ * in which they came, each when the one before it has ended; only a generation lets the next call begin at once, and goes on in
+ * the running batch. Between passes the thread looks for messages, so that `abort` can overtake.
  */
 async function serve(): Promise<void> {
   if (!parentPort) throw new Error('engine-worker runs as a worker thread only');
@@ -25,12 +26,20 @@ async function serve(): Promise<void> {
     return;
   }
   let queue = Promise.resolve();
+  /** Generations under way. */
+  const under = new Set<Promise<void>>();
   port.on('message', (message: ToWorker) => {
     switch (message.kind) {
       case 'call': {
         const abort = new AbortController();
         aborts.set(message.id, abort);
-        queue = queue.then(() => answer(message, abort.signal));
+        queue = queue.then(() => {
+          const answered = answer(message, abort.signal);
+          if (message.method !== 'generate') return answered;
+          under.add(answered);
+          void answered.then(() => under.delete(answered));
+          return undefined;
+        });
         return;
       }
       case 'abort':
@@ -38,6 +47,7 @@ async function serve(): Promise<void> {
         return;
       case 'close':
         queue = queue.then(async () => {
+          await Promise.all(under);
           port.close();
           await engine.close();
         });
@@ -89,13 +99,13 @@ async function perform(
       return { value: state, transfer: [state.weights.buffer, state.optimizer.buffer] };
     }
     case 'importState':
-      engine.importState(call.arguments.weights, call.arguments.optimizer);
+      await engine.importState(call.arguments.weights, call.arguments.optimizer);
       return { value: null, transfer: [] };
     case 'anchorTo':
-      await engine.anchorTo(call.arguments.target);
+      engine.anchorTo(call.arguments.target);
       return { value: null, transfer: [] };
     case 'exportMerged': {
-      const tensors = await engine.exportMerged();
+      const tensors = engine.exportMerged();
       return { value: tensors, transfer: [...tensors.values()].map((t) => t.data.buffer as ArrayBuffer) };
     }
   }

@@ -1,9 +1,13 @@
-import { loadCheckpoint } from './checkpoint.js';
+import { createBaseWeightsBuilder } from './base-weights.js';
+import type { BaseWeights } from './base-weights.js';
+import { readCheckpoint } from './checkpoint.js';
 import type { OptimizerSettings } from './adamw.js';
 import { parameterCount, parameterShapes } from './config-parameters.js';
+import { readModelConfig } from './config.js';
 import type { ModelConfig } from './config.js';
 import type { GenerationSettings } from './generation-row.js';
-import { generate } from './generator.js';
+import { createForward } from './forward.js';
+import { createGenerationScheduler } from './generation-scheduler.js';
 import { initWeights } from './init-weights.js';
 import type {
   AnchorTarget,
@@ -13,13 +17,18 @@ import type {
   GenerateItem,
   GenerateOptions,
   LanguageModelInfo,
+  Quantization,
   Score,
   ScoreItem,
   Tensor,
+  Trainable,
   TrainSequence,
   TrainStep,
 } from './language-model.js';
 import { LmError } from './lm-error.js';
+import { loraAdapters } from './lora.js';
+import { defaultPassTokens, memoryLimit, planTraining } from './memory-plan.js';
+import type { TrainingPlan } from './memory-plan.js';
 import { createModelWeights } from './model-weights.js';
 import { exportModelState, importModelState } from './model-state.js';
 import type { ModelSource } from './protocol.js';
@@ -27,6 +36,7 @@ import { createPassRunner } from './pass-runner.js';
 import { resolveDevice } from './resolve-device.js';
 import { score } from './scorer.js';
 import { createSequenceFeeds } from './sequence-feeds.js';
+import { createTextStream } from './tokenizer-stream.js';
 import { loadTokenizer } from './tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { createTrainer } from './trainer.js';
@@ -43,16 +53,19 @@ export interface Engine {
   score(items: readonly ScoreItem[], reference: boolean): Promise<Score[]>;
   trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
   exportState(): { weights: Uint8Array<ArrayBuffer>; optimizer: Uint8Array<ArrayBuffer> };
-  importState(weights: Uint8Array, optimizer: Uint8Array | null): void;
-  anchorTo(target: AnchorTarget): Promise<void>;
-  exportMerged(): Promise<Map<string, Tensor>>;
+  importState(weights: Uint8Array, optimizer: Uint8Array | null): Promise<void>;
+  anchorTo(target: AnchorTarget): void;
+  exportMerged(): Map<string, Tensor>;
   close(): Promise<void>;
 }
 
 /** Sequences computed together, unless the options say otherwise. */
 const defaultMaxBatch = 32;
-/** What the activations of one training pass may take, by which the default of `maxBatchTokens` is set. */
-const activationBytes = 2 ** 30;
+/**
+ * Most tokens of a training pass on a CPU. Between the products a pass goes over its activations once an operator; those of many
+ * more tokens leave the processor's cache each time, and those of many fewer make slow products (measured: test/bench).
+ */
+const cachedTokens = 1024;
 
 /** Loads or initialises the weights and prepares to run; graphs are compiled on first use. */
 export async function createEngine(
@@ -62,25 +75,55 @@ export async function createEngine(
 ): Promise<Engine> {
   const { threads = 1, spinning = false, trainable = { kind: 'full' } } = options;
   const { maxBatch = defaultMaxBatch } = options;
-  for (const [name, value] of Object.entries({ threads, maxBatch, maxBatchTokens: options.maxBatchTokens })) {
+  for (const [name, value] of Object.entries({
+    threads,
+    maxBatch,
+    maxBatchTokens: options.maxBatchTokens,
+    memoryBytes: options.memoryBytes,
+  })) {
     if (value !== undefined && (!Number.isInteger(value) || value < 1)) {
       throw new LmError('ARGUMENT_INVALID', `${name} is ${value}; give a positive integer.`);
     }
   }
+  const { quantization = 'none' } = options;
   const device = await resolveDevice(options.device ?? 'cpu');
-  const { config, base } = loadBase(source, onProgress);
-  const maxBatchTokens = options.maxBatchTokens ?? defaultBatchTokens(config);
+  if (quantization === 'int8' && device !== 'cpu') {
+    throw new LmError(
+      'ARGUMENT_INVALID',
+      `quantization is "int8" on device "${device}"; 8-bit weights run on "cpu" only. Leave quantization out, or ask for the CPU.`,
+    );
+  }
+  const config = source.kind === 'memory' ? source.config : readModelConfig(source.folder);
+  const maxBatchTokens = options.maxBatchTokens ?? defaultPassTokens(config);
+  const quantized = quantization === 'int8';
+  const plan = (sequenceTokens: number | null): TrainingPlan =>
+    planTraining(
+      {
+        config,
+        adapterParameters: adapterParameters(config, trainable),
+        quantized,
+        // onnxruntime arranges 8-bit matrices for its own products, which generation and scoring compute with.
+        inferenceBytes: (quantized ? parameterCount(config) : 0) + 4 * maxBatch * config.vocabSize,
+        memoryBytes: options.memoryBytes ?? memoryLimit(),
+      },
+      {
+        maxTokens: device === 'cpu' ? Math.min(maxBatchTokens, cachedTokens) : maxBatchTokens,
+        recompute: options.recompute ?? 'auto',
+        sequenceTokens,
+      },
+    );
+  // Who says what trains is going to train: refused now rather than at the first step.
+  if (options.trainable) plan(null);
+  const base = loadBase(source, config, quantization, onProgress);
   const runner = createPassRunner({ device, threads, spinning });
-  const weights = createModelWeights(
-    config,
-    base,
-    trainable,
-    runner,
-    () => loadBase(source, () => undefined).base,
+  const weights = createModelWeights(config, base, trainable, () =>
+    loadBase(source, config, quantization, () => undefined),
   );
   const sequences = createSequenceFeeds(config);
-  const shared = { config, runner, sequences, maxBatch, maxBatchTokens };
-  const trainer = createTrainer({ ...shared, weights });
+  const forward = createForward({ config, runner, sequences, weights });
+  const shared = { config, runner, sequences, forward, maxBatch, maxBatchTokens };
+  const scheduler = createGenerationScheduler(shared);
+  const trainer = createTrainer({ ...shared, weights, plan });
   const shapes = parameterShapes(config);
   const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
   let tokenizer: Tokenizer | undefined;
@@ -94,6 +137,21 @@ export async function createEngine(
     }
     return (tokenizer ??= loadTokenizer(source.folder, config));
   };
+  let driving: Promise<void> | undefined;
+  /** Continues what was asked for until nothing is left. What else the engine is asked meanwhile takes turns with it, pass by pass. */
+  const drive = (): Promise<void> =>
+    (driving ??= (async () => {
+      while (scheduler.busy) {
+        await scheduler.step();
+        // Lets messages in: an abort, or a call that joins the batch.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      driving = undefined;
+    })());
+  /** Sequences under way end with the weights they began with: on a copy of the adapters, or before all weights change. */
+  const readyToChange = async (): Promise<void> => {
+    if (!weights.keepsVersions) await driving;
+  };
   return {
     info: () => ({
       architecture: config.architecture,
@@ -103,77 +161,85 @@ export async function createEngine(
       contextTokens: config.maxPositions,
       device,
       threads,
+      keepsVersions: weights.keepsVersions,
       step: trainer.state.step,
     }),
     async generate(items, generateOptions, hooks) {
       validateGenerate(config, items, generateOptions);
       const settings = generationSettings(config, generateOptions, tokenizerForStops);
-      return generate(shared, await weights.current(), items, settings, hooks);
+      const completions = scheduler.submit(weights.current(), items, settings, hooks);
+      void drive();
+      return completions;
     },
     async score(items, reference) {
       validateScore(config, items);
-      return score(shared, reference ? weights.reference() : await weights.current(), items);
+      return score(shared, reference ? weights.reference() : weights.current(), items);
     },
     async trainStep(batch, settings) {
       validateTrainStep(config, batch, settings);
+      await readyToChange();
       return trainer.step(batch, settings);
     },
     exportState: () => exportModelState(weights.trainable, trainer.state),
-    importState(weightBytes, optimizerBytes) {
+    async importState(weightBytes, optimizerBytes) {
+      await readyToChange();
       importModelState(weights, trainer.state, weightBytes, optimizerBytes);
     },
-    async anchorTo(target) {
-      if (target === 'current') await weights.anchorHere();
+    anchorTo(target) {
+      if (target === 'current') weights.anchorHere();
       else weights.anchorAtReference();
     },
-    async exportMerged() {
-      const feeds = await weights.current();
-      return new Map(
-        [...shapes].map(([name, shape]) => [
-          name,
-          { shape, data: Float32Array.from(feeds[name].data as Float32Array) },
-        ]),
-      );
-    },
+    exportMerged: () =>
+      new Map([...weights.merged()].map(([name, data]) => [name, { shape: shapes.get(name)!, data }])),
     close: () => runner.dispose(),
   };
 }
 
-/** As many tokens as fit {@link activationBytes}, by the tensors a layer keeps for its gradient. */
-function defaultBatchTokens({ layerCount, hiddenSize, intermediateSize }: ModelConfig): number {
-  const keptPerToken = 4 * layerCount * (12 * hiddenSize + 6 * intermediateSize);
-  return Math.min(8192, Math.max(256, Math.floor(activationBytes / keptPerToken)));
+/** Weights that train beside a frozen base; 0 when everything does. */
+function adapterParameters(config: ModelConfig, trainable: Trainable): number {
+  if (trainable.kind === 'full') return 0;
+  return loraAdapters(config, trainable).reduce(
+    (sum, { shapeA, shapeB }) => sum + shapeA[0] * shapeA[1] + shapeB[0] * shapeB[1],
+    0,
+  );
 }
 
 function loadBase(
   source: ModelSource,
+  config: ModelConfig,
+  quantization: Quantization,
   onProgress: (fraction: number) => void,
-): { config: ModelConfig; base: Map<string, Float32Array> } {
+): BaseWeights {
   if (source.kind === 'memory') {
-    return { config: source.config, base: initWeights(source.config, source.seed, source.weights) };
+    const builder = createBaseWeightsBuilder(source.config, quantization);
+    initWeights(source.config, source.seed, source.weights, (name, values) => builder.add(name, values));
+    return builder.finish();
   }
-  const { config, tensors } = loadCheckpoint(source.folder, {
+  const builder = createBaseWeightsBuilder(config, quantization);
+  readCheckpoint(source.folder, config, (name, values) => builder.add(name, values), {
     onProgress: ({ loadedBytes, totalBytes }) => onProgress(totalBytes === 0 ? 1 : loadedBytes / totalBytes),
   });
-  return { config, base: tensors };
+  return builder.finish();
 }
 
 function generationSettings(
   config: ModelConfig,
-  { maxTokens, temperature, topP = 1, stopTokens = config.eosTokenIds, stopStrings = [] }: GenerateOptions,
+  options: GenerateOptions,
   tokenizer: () => Tokenizer,
 ): GenerationSettings {
-  const settings = { maxTokens, temperature, topP, stopTokens: new Set(stopTokens) };
-  const wanted = stopStrings.filter((stop) => stop !== '');
-  if (wanted.length === 0) return settings;
-  const text = tokenizer();
-  // Every token stands for at least one of a character's four bytes or is special; a tail this long holds any stop string.
-  const tail = 4 * Math.max(...wanted.map((stop) => stop.length)) + 8;
-  return {
-    ...settings,
-    stopText(tokens) {
-      const decoded = text.decode(tokens.slice(-tail));
-      return wanted.some((stop) => decoded.includes(stop));
-    },
+  const { maxTokens, temperature, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1 } = options;
+  const { topLogProbs = 0, stopTokens = config.eosTokenIds, stopStrings = [] } = options;
+  const settings = {
+    maxTokens,
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    topLogProbs,
+    stopTokens: new Set(stopTokens),
   };
+  if (stopStrings.length === 0) return settings;
+  const text = tokenizer();
+  return { ...settings, watchText: () => createTextStream(text, stopStrings) };
 }

@@ -1,19 +1,18 @@
 import type { Completion, GenerateItem } from './language-model.js';
 import { uniformAt } from './random.js';
-import type { SampledToken } from './sampling.js';
+import type { SampledToken, SamplingRow, SamplingSettings, TokenLogProb } from './sampling.js';
+import type { TextStream } from './tokenizer-stream.js';
 
 /** Options of a generation with every default filled in. */
-export interface GenerationSettings {
+export interface GenerationSettings extends SamplingSettings {
   readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topP: number;
   readonly stopTokens: ReadonlySet<number>;
-  /** Whether a continuation contains a stop string; absent when there are none. */
-  readonly stopText?: (tokens: readonly number[]) => boolean;
+  /** Starts the watch for stop strings over one continuation; absent when there are none. */
+  readonly watchText?: () => TextStream;
 }
 
 /** One sequence being continued. */
-export interface GenerationRow {
+export interface GenerationRow extends SamplingRow {
   /** Its index among the request's items. */
   readonly index: number;
   readonly prompt: readonly number[];
@@ -22,8 +21,6 @@ export interface GenerationRow {
   readonly lastToken: number;
   /** The position of {@link lastToken}. */
   readonly position: number;
-  /** The number in [0, 1) that decides the next token. */
-  readonly uniform: number;
   /** Appends the next token. */
   append(sampled: SampledToken): void;
   /** True once, at the first call after the row finished. */
@@ -35,12 +32,18 @@ export interface GenerationRow {
 export function createRow(index: number, item: GenerateItem, settings: GenerationSettings): GenerationRow {
   const tokens: number[] = [];
   const logProbs: number[] = [];
+  const topLogProbs: (readonly TokenLogProb[])[] = [];
+  const text = settings.watchText?.();
+  const seen = settings.repetitionPenalty === 1 ? null : new Set(item.prompt);
+  const seenList = [...(seen ?? [])];
   let entropySum = 0;
   let finish: Completion['finish'] | undefined;
   let reported = false;
   return {
     index,
     prompt: item.prompt,
+    settings,
+    seen: seenList,
     get finished() {
       return finish !== undefined;
     },
@@ -53,11 +56,15 @@ export function createRow(index: number, item: GenerateItem, settings: Generatio
     get uniform() {
       return settings.temperature === 0 ? 0 : uniformAt(item.seed, tokens.length);
     },
-    append(sampled) {
-      tokens.push(sampled.token);
-      logProbs.push(sampled.logProb);
-      entropySum += sampled.entropy;
-      if (settings.stopTokens.has(sampled.token) || settings.stopText?.(tokens)) finish = 'stop';
+    append({ token, logProb, entropy, top }) {
+      tokens.push(token);
+      logProbs.push(logProb);
+      topLogProbs.push(top);
+      entropySum += entropy;
+      if (seen && !seen.has(token)) seenList.push(token);
+      seen?.add(token);
+      const stopped = text !== undefined && text.push(token).stop !== null;
+      if (stopped || settings.stopTokens.has(token)) finish = 'stop';
       else if (tokens.length >= settings.maxTokens) finish = 'length';
     },
     justFinished() {
@@ -70,6 +77,7 @@ export function createRow(index: number, item: GenerateItem, settings: Generatio
       logProbs: Float32Array.from(logProbs),
       finish: finish ?? 'length',
       meanEntropy: entropySum / tokens.length,
+      ...(settings.topLogProbs > 0 ? { topLogProbs } : {}),
     }),
   };
 }

@@ -21,6 +21,8 @@ export { createPromptTemplate } from './prompt-template.js';
 export type { PeerAnswer, PromptInput, PromptTemplate, PromptTemplateOptions } from './prompt-template.js';
 export { initLanguageModel, loadLanguageModel } from './load-language-model.js';
 export { LmError as LanguageModelError } from './lm-error.js';
+export { maxTopLogProbs, samplingProblems } from './sampling-problems.js';
+export type { TokenLogProb } from './sampling.js';
 export type { OptimizerSettings } from './adamw.js';
 export type {
   AnchorTarget,

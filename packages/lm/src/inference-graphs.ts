@@ -1,88 +1,77 @@
 import { createGraph, productOf } from '@parley/graph';
-import type { Graph, Value } from '@parley/graph';
-import { attentionInputs, cachedAttention, causalAttention } from './attention-graph.js';
+import type { Graph } from '@parley/graph';
+import { attentionInputs, extendAttention } from './attention-graph.js';
 import type { LayerCache } from './attention-graph.js';
 import type { ModelConfig } from './config.js';
-import { createDecoderBuilder, decoderLayers, logitsOf } from './decoder-graph.js';
+import { createDecoderBuilder, decoderLayers } from './decoder-graph.js';
+import type { DecoderBuilderOptions } from './decoder-graph.js';
 import { samplingHead } from './sampling-head.js';
 import type { SamplingMode } from './sampling-head.js';
+import type { ExternalFile } from './stored-matrices.js';
 
 /** A graph with the parameters it is fed, by Hugging Face name. */
 export interface PassGraph {
   readonly graph: Graph;
   readonly parameters: readonly string[];
+  /** What its initializers refer to. A graph that has it is never compiled twice while its session is kept. */
+  readonly external?: ExternalFile;
 }
 
 /**
- * Prefill: whole prompts [B, T], padded on the right.
- * Inputs `x` [B·T, hidden], `last` int64 [B, 1] (index of each prompt's last token), positions, rope tables, masks
- * [1, 1, 1, T, T] and those of {@link samplingHead}. Outputs the head's for the token after each prompt, `new.N.key` and
+ * All layers over T new tokens of B rows after S cached positions: prefill (S = 0, or piece by piece), decoding (T = 1), and
+ * scoring (the rows' answers after what they share).
+ * Inputs `x` [B·T, hidden] (embeddings), `rows` int64 [M] (rows of B·T whose hidden states are wanted), positions [B, T], rope
+ * tables, masks [1, 1, 1, T, T], and those of {@link extendAttention}. Outputs `hidden` [M, hidden], and `new.N.key`,
  * `new.N.value` [B, kvHeads, T, headDim].
  */
-export function buildPrefill(config: ModelConfig, mode: SamplingMode): PassGraph {
-  const graph = createGraph('prefill');
-  const builder = createDecoderBuilder(graph, config);
-  const x = graph.input('x', [productOf(['B', 'T']), config.hiddenSize]);
-  const last = graph.input('last', ['B', 1], 'int64');
-  const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
-  const caches: LayerCache[] = [];
-  const hidden = decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T', caches));
-  const ends = graph.gatherRows(graph.reshape(hidden, ['B', 'T', config.hiddenSize]), last);
-  samplingHead(builder, ends, mode);
-  outputCaches(graph, caches);
-  return { graph, parameters: builder.used() };
-}
-
-/**
- * One decoding step of B sequences with a cache of S positions.
- * Inputs `x` [B, hidden], positions [B, 1], rope tables, masks [B, 1, 1, S], `past.N.key` and `past.N.value`
- * [B, kvHeads, S, headDim], and those of {@link samplingHead}. Outputs the head's and the new `new.N.key`,
- * `new.N.value` [B, kvHeads, 1, headDim].
- */
-export function buildDecode(config: ModelConfig, mode: SamplingMode): PassGraph {
-  const graph = createGraph('decode');
-  const builder = createDecoderBuilder(graph, config);
-  const x = graph.input('x', ['B', config.hiddenSize]);
-  const inputs = attentionInputs(builder, 'B', 1, ['B', 1, 1, 'S']);
-  const fresh: LayerCache[] = [];
-  const hidden = decoderLayers(builder, x, cachedAttention(builder, inputs, 'B', 'S', fresh));
-  samplingHead(builder, hidden, mode);
-  outputCaches(graph, fresh);
-  return { graph, parameters: builder.used() };
-}
-
-/**
- * Hidden states of chosen rows of whole sequences [B, T], padded on the right.
- * Inputs `x` [B·T, hidden], `rows` int64 [M], positions, rope tables, masks [1, 1, 1, T, T]. Output `hidden` [M, hidden].
- */
-export function buildHiddenStates(config: ModelConfig): PassGraph {
-  const graph = createGraph('hidden-states');
-  const builder = createDecoderBuilder(graph, config);
+export function buildExtend(config: ModelConfig, options: DecoderBuilderOptions): PassGraph {
+  const graph = createGraph('extend');
+  const builder = createDecoderBuilder(graph, config, options);
   const x = graph.input('x', [productOf(['B', 'T']), config.hiddenSize]);
   const rows = graph.input('rows', ['M'], 'int64');
   const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
-  const hidden = decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T'));
+  const caches: LayerCache[] = [];
+  const hidden = decoderLayers(builder, x, extendAttention(builder, inputs, 'B', 'T', caches));
   graph.output(graph.gather(hidden, rows), 'hidden');
-  return { graph, parameters: builder.used() };
-}
-
-/**
- * Log-probabilities of given tokens. Inputs `hidden` [M, hidden], `labels` int64 [M, 1]; output `logProbs` [M, 1].
- * Apart from the layers so that a wide vocabulary can be scored a few rows at a time.
- */
-export function buildTokenLogProbs(config: ModelConfig): PassGraph {
-  const graph = createGraph('token-log-probs');
-  const builder = createDecoderBuilder(graph, config);
-  const hidden = graph.input('hidden', ['M', config.hiddenSize]);
-  const labels = graph.input('labels', ['M', 1], 'int64');
-  const logProbs = graph.logSoftmax(logitsOf(builder, hidden));
-  graph.output(graph.gatherElements(logProbs, labels, 1), 'logProbs');
-  return { graph, parameters: builder.used() };
-}
-
-function outputCaches(graph: Graph, caches: readonly LayerCache[]): void {
-  caches.forEach(({ key, value }: { key: Value; value: Value }, layer) => {
+  caches.forEach(({ key, value }, layer) => {
     graph.output(key, `new.${layer}.key`);
     graph.output(value, `new.${layer}.value`);
   });
+  return withFile({ graph, parameters: builder.used() }, options);
+}
+
+/** Logits of the next token. Input `hidden` [M, hidden]; output `logits` [M, vocabulary]. */
+export function buildLogits(config: ModelConfig, options: DecoderBuilderOptions): PassGraph {
+  const graph = createGraph('logits');
+  const builder = createDecoderBuilder(graph, config, options);
+  graph.output(builder.logits(graph.input('hidden', ['M', config.hiddenSize])), 'logits');
+  return withFile({ graph, parameters: builder.used() }, options);
+}
+
+function withFile(pass: PassGraph, { stored }: DecoderBuilderOptions): PassGraph {
+  return stored ? { ...pass, external: stored.file } : pass;
+}
+
+/** What is wanted of the next token: a draw from its distribution, or the log-probabilities of given ones. */
+export type HeadMode = SamplingMode | 'score';
+
+/**
+ * What is wanted of the next token, from hidden states or, with `fromLogits`, from logits that were computed before: a matrix that
+ * is stored with its graph is there once only if one graph has it.
+ * Input `hidden` [B, hidden] or `logits` [B, vocabulary], and those of {@link samplingHead}, or for `score` `labels` int64 [B, 1],
+ * whose output is `logProbs` [B, 1].
+ */
+export function buildHead(config: ModelConfig, mode: HeadMode, fromLogits: boolean): PassGraph {
+  const graph = createGraph(`head-${mode}`);
+  const builder = createDecoderBuilder(graph, config);
+  const logits = fromLogits
+    ? graph.input('logits', ['B', config.vocabSize])
+    : builder.logits(graph.input('hidden', ['B', config.hiddenSize]));
+  if (mode === 'score') {
+    const labels = graph.input('labels', ['B', 1], 'int64');
+    graph.output(graph.gatherElements(graph.logSoftmax(logits), labels, 1), 'logProbs');
+  } else {
+    samplingHead(graph, logits, mode);
+  }
+  return { graph, parameters: builder.used() };
 }

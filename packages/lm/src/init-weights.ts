@@ -14,28 +14,28 @@ function neutralNorm(config: ModelConfig): number {
  * `initializer_range` (default 0.02), norms neutral, biases zero. Every parameter draws from its own stream of the seed,
  * so that its values do not depend on the others.
  * @param given values that replace the random ones, by name
+ * @param take is given one parameter after another, in the order of `parameterShapes`
  * @throws LmError `TENSOR_UNEXPECTED`, `TENSOR_SHAPE_MISMATCH`, `TENSOR_NOT_FINITE` for `given`.
  */
 export function initWeights(
   config: ModelConfig,
   seed: number,
   given: ReadonlyMap<string, Tensor>,
-): Map<string, Float32Array> {
+  take: (name: string, values: Float32Array) => void,
+): void {
   const range = config.source['initializer_range'];
   const standardDeviation = typeof range === 'number' ? range : 0.02;
   const shapes = parameterShapes(config);
   for (const [name, tensor] of given) checkGiven(name, tensor, shapes.get(name));
   const norms = normNames(config);
-  const weights = new Map<string, Float32Array>();
   for (const [name, shape] of shapes) {
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
     const replacement = given.get(name);
     if (replacement) data.set(replacement.data);
     else if (norms.has(name)) data.fill(neutralNorm(config));
     else if (shape.length > 1) fillNormal(data, standardDeviation, seed, streamOf(name));
-    weights.set(name, data);
+    take(name, data);
   }
-  return weights;
 }
 
 function normNames(config: ModelConfig): Set<string> {

@@ -2,70 +2,99 @@ import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
 import type { ModelConfig } from './config.js';
 
-/** Keys and values of the positions decoded so far, [rows, kvHeads, capacity, headDim] a layer, written from JavaScript. */
+/** Keys and values of positions computed before, [rows, kvHeads, capacity, headDim] a layer, written from JavaScript. */
 export interface KvCache {
   readonly rows: number;
+  /** Positions a row can hold. */
   readonly capacity: number;
-  /** The inputs `past.N.key` and `past.N.value` of the decoding graph; they show later writes. */
-  readonly feeds: Readonly<Record<string, Tensor>>;
+  /** The inputs `past.N.key` and `past.N.value` for `count` rows from `first`; they show later writes. */
+  feeds(first: number, count: number): Readonly<Record<string, Tensor>>;
   /**
-   * Stores `length` positions from 0 of one row.
-   * @param fresh outputs `new.N.key` and `new.N.value` [·, kvHeads, tokens, headDim]
+   * Stores `length` positions of one row, from `position` on.
+   * @param fresh outputs `new.N.key` and `new.N.value` [·, kvHeads, tokens, headDim], whose row `freshRow` is taken
    */
-  writePrompt(row: number, fresh: Readonly<Record<string, Tensor>>, freshRow: number, length: number): void;
-  /** Stores one position of one row, from outputs [rows, kvHeads, 1, headDim]. */
-  append(row: number, position: number, fresh: Readonly<Record<string, Tensor>>): void;
-  /** A smaller cache with some of the rows, in the order given. */
-  select(rows: readonly number[]): KvCache;
+  write(
+    row: number,
+    position: number,
+    fresh: Readonly<Record<string, Tensor>>,
+    freshRow: number,
+    length: number,
+  ): void;
+  /** Copies the first `length` positions of a row of `source`, which may be this cache. */
+  copyRow(row: number, source: KvCache, sourceRow: number, length: number): void;
+  /** The memory of one side of one layer. */
+  block(layer: number, side: Side): Float32Array;
 }
 
-type Side = 'key' | 'value';
+/** What attention keeps of a position. */
+export type Side = 'key' | 'value';
 const sides: readonly Side[] = ['key', 'value'];
 
+/**
+ * Capacities are one less than multiples of this: with a token's own key before those of the cache, a row of scores is then a
+ * whole number of vectors, and its sum does not depend on how much unused capacity follows.
+ */
+export const cacheStep = 64;
+
+/** The smallest capacity that holds `positions`. */
+export function capacityFor(positions: number): number {
+  return Math.ceil((positions + 1) / cacheStep) * cacheStep - 1;
+}
+
 /** An empty cache. */
-export function createKvCache(config: ModelConfig, rows: number, capacity: number): KvCache {
-  const { layerCount, kvHeadCount, headDim } = config;
-  const rowSize = kvHeadCount * capacity * headDim;
-  const blocks = Array.from({ length: layerCount }, (_, layer) =>
-    sides.map((side) => ({ layer, side, data: new Float32Array(rows * rowSize) })),
-  ).flat();
-  const shape = [rows, kvHeadCount, capacity, headDim];
+export function createKvCache(
+  { layerCount, kvHeadCount, headDim }: Pick<ModelConfig, 'layerCount' | 'kvHeadCount' | 'headDim'>,
+  rows: number,
+  capacity: number,
+): KvCache {
+  const headSize = capacity * headDim;
+  const rowSize = kvHeadCount * headSize;
+  const blocks = Array.from({ length: layerCount }, () => ({
+    key: new Float32Array(rows * rowSize),
+    value: new Float32Array(rows * rowSize),
+  }));
+  let latest: { key: string; feeds: Record<string, Tensor> } | undefined;
+  const eachBlock = (visit: (data: Float32Array, layer: number, side: Side) => void): void =>
+    blocks.forEach((block, layer) => sides.forEach((side) => visit(block[side], layer, side)));
   return {
     rows,
     capacity,
-    feeds: Object.fromEntries(
-      blocks.map(({ layer, side, data }) => [`past.${layer}.${side}`, createTensor('float32', shape, data)]),
-    ),
-    writePrompt(row, fresh, freshRow, length) {
-      for (const { layer, side, data } of blocks) {
+    feeds(first, count) {
+      const key = `${first}+${count}`;
+      if (latest?.key !== key) {
+        const feeds: Record<string, Tensor> = {};
+        const shape = [count, kvHeadCount, capacity, headDim];
+        eachBlock((data, layer, side) => {
+          const view = data.subarray(first * rowSize, (first + count) * rowSize);
+          feeds[`past.${layer}.${side}`] = createTensor('float32', shape, view);
+        });
+        latest = { key, feeds };
+      }
+      return latest.feeds;
+    },
+    write(row, position, fresh, freshRow, length) {
+      eachBlock((data, layer, side) => {
         const source = fresh[`new.${layer}.${side}`];
         const from = source.data as Float32Array;
         const tokens = source.dims[2];
         for (let head = 0; head < kvHeadCount; head++) {
           const start = (freshRow * kvHeadCount + head) * tokens * headDim;
-          data.set(from.subarray(start, start + length * headDim), row * rowSize + head * capacity * headDim);
+          const to = row * rowSize + head * headSize + position * headDim;
+          if (length > 1) data.set(from.subarray(start, start + length * headDim), to);
+          else for (let i = 0; i < headDim; i++) data[to + i] = from[start + i];
         }
-      }
+      });
     },
-    append(row, position, fresh) {
-      for (const { layer, side, data } of blocks) {
-        const from = fresh[`new.${layer}.${side}`].data as Float32Array;
+    copyRow(row, source, sourceRow, length) {
+      const sourceHead = source.capacity * headDim;
+      eachBlock((data, layer, side) => {
+        const from = source.block(layer, side);
         for (let head = 0; head < kvHeadCount; head++) {
-          const start = (row * kvHeadCount + head) * headDim;
-          const to = row * rowSize + (head * capacity + position) * headDim;
-          for (let i = 0; i < headDim; i++) data[to + i] = from[start + i]!;
+          const start = (sourceRow * kvHeadCount + head) * sourceHead;
+          data.set(from.subarray(start, start + length * headDim), row * rowSize + head * headSize);
         }
-      }
+      });
     },
-    select(kept) {
-      const smaller = createKvCache(config, kept.length, capacity);
-      for (const { layer, side, data } of blocks) {
-        const target = smaller.feeds[`past.${layer}.${side}`].data as Float32Array;
-        kept.forEach((row, to) =>
-          target.set(data.subarray(row * rowSize, (row + 1) * rowSize), to * rowSize),
-        );
-      }
-      return smaller;
-    },
+    block: (layer, side) => blocks[layer][side],
   };
 }

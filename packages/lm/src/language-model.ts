@@ -1,5 +1,6 @@
 import type { ModelConfig } from './config.js';
 import type { OptimizerSettings } from './adamw.js';
+import type { TokenLogProb } from './sampling.js';
 
 /** A tensor of float32 values, row-major. */
 export interface Tensor {
@@ -24,6 +25,12 @@ export type Trainable =
       readonly seed: number;
     };
 
+/**
+ * How the weights a model was loaded with are held: as they are, or its matrices rounded to 8 bits, one scale an output, with LoRA
+ * beside them (as QLoRA does, arXiv 2305.14314). Activations keep 13 bits a row, so that the weights' rounding is what counts.
+ */
+export type Quantization = 'none' | 'int8';
+
 /** How a model is run, however it was obtained. */
 export interface EngineOptions {
   /** Default `cpu`. A device that is not there is an error, never a silent fall-back. */
@@ -34,10 +41,22 @@ export interface EngineOptions {
   readonly spinning?: boolean;
   /** Default `{ kind: 'full' }`. */
   readonly trainable?: Trainable;
+  /** Default `none`. 8 bits need the device `cpu` and LoRA. */
+  readonly quantization?: Quantization;
   /** Sequences generated or scored together; default 32. */
   readonly maxBatch?: number;
   /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default: by the model's size. */
   readonly maxBatchTokens?: number;
+  /**
+   * Whether training computes layers again in the backward pass instead of keeping what it needs of them: about a quarter slower,
+   * and little memory. Default `auto`: where memory asks for it.
+   */
+  readonly recompute?: boolean | 'auto';
+  /**
+   * What the process may take, in bytes: training that needs more is refused (`MEMORY_EXCEEDED`), at once where `trainable` was given,
+   * else at the first step. Default: the limit of the process' control group, or else the machine's memory.
+   */
+  readonly memoryBytes?: number;
 }
 
 /** Options of {@link loadLanguageModel}. */
@@ -65,26 +84,45 @@ export interface GenerateItem {
   readonly seed: number;
 }
 
-/** How sequences are continued. */
+/**
+ * How sequences are continued. Penalty, temperature and filters apply in the order of `SamplingSettings`; each row's
+ * choices depend on these options, its seed and its own logits alone.
+ */
 export interface GenerateOptions {
   readonly maxTokens: number;
-  /** 0 is greedy; ties go to the lowest token id. */
+  /** 0 is greedy, ties go to the lowest token id, and topK, topP and minP are then refused; else at least 1e-6. */
   readonly temperature: number;
-  /** Nucleus mass in (0, 1]; default 1. */
+  /** Draw from this many likeliest tokens; default 0: all. */
+  readonly topK?: number;
+  /** Nucleus mass in (0, 1]; default 1: all. */
   readonly topP?: number;
+  /** Draw from tokens at least this many times as likely as the likeliest, in [0, 1]; default 0: all. */
+  readonly minP?: number;
+  /** Makes tokens of prompt and continuation less likely, in [0.01, 100]; default 1: none; below 1: likelier. */
+  readonly repetitionPenalty?: number;
+  /** Report this many of the likeliest tokens at each position, at most 20; default 0. */
+  readonly topLogProbs?: number;
   /** Sampling one of these ends the sequence; it is part of `tokens` and `logProbs`. Default: the model's own. */
   readonly stopTokens?: readonly number[];
-  /** Text that ends the sequence once the decoded continuation contains it; needs a model loaded from a folder. */
+  /**
+   * Text that ends the sequence once the decoded continuation contains it, wherever tokens begin and end; needs a model
+   * loaded from a folder. Its tokens are part of `tokens` and `logProbs`; to cut it off the text, see `createTextStream`.
+   */
   readonly stopStrings?: readonly string[];
 }
 
 /** A generated continuation. */
 export interface Completion {
   readonly tokens: number[];
-  /** Of each chosen token at temperature 1, nats; includes the stop token when one was sampled. */
+  /** Of each chosen token at temperature 1 before penalty and filters, nats; includes the stop token if one was sampled. */
   readonly logProbs: Float32Array;
+  /**
+   * The likeliest tokens at each position, by falling log-probability; of one kind with `logProbs`, and whatever was
+   * chosen. Only if asked for.
+   */
+  readonly topLogProbs?: readonly (readonly TokenLogProb[])[];
   readonly finish: 'stop' | 'length';
-  /** Mean entropy of the distributions sampled from, at temperature 1, nats per token. */
+  /** Mean entropy of the model's distributions at temperature 1, before penalty and filters, nats per token. */
   readonly meanEntropy: number;
 }
 
@@ -146,6 +184,8 @@ export interface LanguageModelInfo {
   /** The device that computes, after `auto` is resolved. */
   readonly device: string;
   readonly threads: number;
+  /** Whether sequences under way end with the weights they began with while others are trained or imported (LoRA). */
+  readonly keepsVersions: boolean;
   /** Optimiser steps taken so far, over all imports. */
   readonly step: number;
 }
@@ -157,8 +197,9 @@ export interface ModelState {
 }
 
 /**
- * A model in its own worker thread. Calls are served one after the other in the order made; the same calls give the same
- * results bit by bit on the same machine and thread count.
+ * A model in its own worker thread. Calls begin in the order made, each when the one before it has ended; only generations let the
+ * next call begin at once and share a running batch. What a sequence or a span gets does not depend on what is computed beside it:
+ * the same calls give the same results bit by bit on the same machine and thread count.
  *
  * Every method rejects with {@link LmError}: `MODEL_CLOSED` after close, `WORKER_FAILED` when the thread died,
  * `ARGUMENT_INVALID` for malformed arguments, `PROMPT_TOO_LONG` (details: `index`, `promptTokens`, `maxTokens`,

@@ -24,6 +24,7 @@ export type LmErrorReason =
   | 'PROMPT_TOO_LONG'
   | 'WEIGHT_NOT_FINITE'
   | 'GRADIENT_NOT_FINITE'
+  | 'MEMORY_EXCEEDED'
   | 'STATE_MISMATCH'
   | 'ABORTED'
   | 'MODEL_CLOSED'

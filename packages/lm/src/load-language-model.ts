@@ -34,8 +34,28 @@ export function initLanguageModel(options: InitOptions): Promise<LanguageModel> 
 
 /** Keeps only the engine's own fields, so that a caller's extra properties never reach structured cloning. */
 function engineOptions(o: EngineOptions): EngineOptions {
-  const { device, threads, spinning, trainable, maxBatch, maxBatchTokens } = o;
-  const all = { device, threads, spinning, trainable, maxBatch, maxBatchTokens };
+  const {
+    device,
+    threads,
+    spinning,
+    trainable,
+    quantization,
+    maxBatch,
+    maxBatchTokens,
+    recompute,
+    memoryBytes,
+  } = o;
+  const all = {
+    device,
+    threads,
+    spinning,
+    trainable,
+    quantization,
+    maxBatch,
+    maxBatchTokens,
+    recompute,
+    memoryBytes,
+  };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 

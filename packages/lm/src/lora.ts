@@ -1,7 +1,5 @@
-import { createGraph } from '@parley/graph';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
-import type { PassGraph } from './inference-graphs.js';
 import type { Trainable } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { fillUniform, streamOf } from './random.js';
@@ -85,17 +83,4 @@ export function initLora(adapters: readonly LoraAdapter[], seed: number): Map<st
     weights.set(nameB, new Float32Array(shapeB[0] * rank));
   }
   return weights;
-}
-
-/**
- * `merged` [outputs, inputs] = `weight` + scale · B · A, for one adapter. The dimensions are symbols, so that one graph
- * serves every layer. Inputs `weight`, `a` [rank, inputs], `b` [outputs, rank].
- */
-export function buildLoraMerge(scale: number): PassGraph {
-  const graph = createGraph('lora-merge');
-  const weight = graph.input('weight', ['O', 'I']);
-  const a = graph.input('a', ['R', 'I']);
-  const b = graph.input('b', ['O', 'R']);
-  graph.output(graph.gemm(b, a, { alpha: scale, c: weight }), 'merged');
-  return { graph, parameters: [] };
 }

@@ -1,6 +1,8 @@
 import type { Moments } from './adamw.js';
+import { requireFinite } from './checkpoint.js';
 import { LmError } from './lm-error.js';
 import type { ModelWeights, TrainableParameter } from './model-weights.js';
+import { preview } from './preview.js';
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js';
 import type { SafetensorsReader, TensorInput } from './safetensors.js';
 import type { OptimizerState } from './trainer.js';
@@ -30,10 +32,11 @@ export function exportModelState(
 }
 
 /**
- * Restores an exported state in place; nothing changes unless all of it fits.
+ * Restores an exported state in place; nothing changes unless all of it fits. Tensors are checked and then copied one by
+ * one, so that no second copy of the state is held.
  * @param optimizer null restarts the moments and the step count
- * @throws LmError `STATE_MISMATCH` when the state is of another model or another choice of trainable weights, and what
- * reading safetensors throws.
+ * @throws LmError `STATE_MISMATCH` when the state is of another model or another choice of trainable weights,
+ * `TENSOR_NOT_FINITE`, and what reading safetensors throws.
  */
 export function importModelState(
   weights: ModelWeights,
@@ -44,39 +47,51 @@ export function importModelState(
   const { trainable } = weights;
   using reader = decodeSafetensors(weightBytes, 'the weights to restore');
   checkNames(reader, new Set(trainable.map(({ name }) => name)), true);
-  const values = trainable.map(({ name, shape }) => reader.readFloats(name, shape));
+  for (const { name, shape } of trainable) requireFinite(reader.readFloats(name, shape), name, reader.label);
   const restored =
     optimizer === null ? { step: 0, moments: new Map<string, Moments>() } : readMoments(trainable, optimizer);
   weights.beforeChange();
-  trainable.forEach(({ data }, i) => data.set(values[i]));
+  for (const { name, shape, data } of trainable) data.set(reader.readFloats(name, shape));
   state.step = restored.step;
   state.moments = restored.moments;
 }
 
 function readMoments(trainable: readonly TrainableParameter[], bytes: Uint8Array): OptimizerState {
   using reader = decodeSafetensors(bytes, 'the optimiser state to restore');
-  const step = Number(reader.metadata['step']);
-  if (!Number.isSafeInteger(step) || step < 0) {
-    throw mismatch(reader.label, `its step count is "${reader.metadata['step']}"`);
+  const written = reader.metadata['step'];
+  const step = Number(written);
+  if (written === undefined || !/^\d+$/.test(written) || !Number.isSafeInteger(step)) {
+    throw mismatch(reader.label, `its step count, "__metadata__.step", is ${preview(written)}`);
   }
   const names = trainable.flatMap(({ name }) => [`${name}${firstSuffix}`, `${name}${secondSuffix}`]);
   checkNames(reader, new Set(names), reader.entries.size > 0);
   if (reader.entries.size === 0) return { step, moments: new Map() };
+  for (const { name, shape } of trainable) {
+    reader.checkFloats(`${name}${firstSuffix}`, shape);
+    reader.checkFloats(`${name}${secondSuffix}`, shape);
+  }
   const moments = new Map(
-    trainable.map(({ name, shape }) => [
-      name,
-      {
-        first: reader.readFloats(`${name}${firstSuffix}`, shape),
-        second: reader.readFloats(`${name}${secondSuffix}`, shape),
-      },
-    ]),
+    trainable.map(({ name, shape }) => {
+      const first = reader.readFloats(`${name}${firstSuffix}`, shape);
+      const second = reader.readFloats(`${name}${secondSuffix}`, shape);
+      requireFinite(first, `${name}${firstSuffix}`, reader.label);
+      requireFinite(second, `${name}${secondSuffix}`, reader.label);
+      const negative = second.findIndex((value) => value < 0);
+      if (negative >= 0) {
+        throw mismatch(
+          reader.label,
+          `"${name}${secondSuffix}", a mean of squares, is ${second[negative]} at index ${negative}`,
+        );
+      }
+      return [name, { first, second }];
+    }),
   );
   return { step, moments };
 }
 
 function checkNames(reader: SafetensorsReader, expected: ReadonlySet<string>, complete: boolean): void {
   for (const name of reader.entries.keys())
-    if (!expected.has(name)) throw mismatch(reader.label, `it has "${name}"`);
+    if (!expected.has(name)) throw mismatch(reader.label, `it has ${preview(name)}`);
   if (!complete) return;
   for (const name of expected)
     if (!reader.entries.has(name)) throw mismatch(reader.label, `it lacks "${name}"`);

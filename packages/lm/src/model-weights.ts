@@ -1,12 +1,15 @@
 import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
+import { embeddingTable, floatsOf } from './base-weights.js';
+import type { BaseWeights, EmbeddingTable } from './base-weights.js';
 import { parameterShapes } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import type { Trainable } from './language-model.js';
-import { buildLoraMerge, initLora, loraAdapters } from './lora.js';
+import { initLora, loraAdapters } from './lora.js';
 import type { LoraAdapter } from './lora.js';
+import { LmError } from './lm-error.js';
 import { weightFeeds } from './pass-runner.js';
-import type { PassRunner, WeightFeeds } from './pass-runner.js';
+import type { WeightFeeds } from './pass-runner.js';
 
 /** A parameter that training changes in place. */
 export interface TrainableParameter {
@@ -15,137 +18,178 @@ export interface TrainableParameter {
   readonly data: Float32Array;
 }
 
-/** All weights of a model: one copy of the base, the adapters, and what is derived from them on demand. */
+/** The weights of one version, for generation and scoring. */
+export interface ServedWeights {
+  /** Parameters by Hugging Face name and adapters by PEFT's. */
+  readonly feeds: WeightFeeds;
+  readonly embedding: EmbeddingTable;
+}
+
+/** All weights of a model: one copy of the base for generation, scoring and training, and the adapters beside it. */
 export interface ModelWeights {
+  readonly base: BaseWeights;
+  /** Empty when everything trains. */
   readonly adapters: readonly LoraAdapter[];
   /** In the order of the forward pass. */
   readonly trainable: readonly TrainableParameter[];
-  /** What generation and scoring run with: adapters merged in. */
-  current(): Promise<WeightFeeds>;
-  /** What training runs with: base and adapters apart. */
-  training(): WeightFeeds;
+  /** Whether what {@link current} gave stays as it is when training goes on. */
+  readonly keepsVersions: boolean;
+  /** What generation and scoring run with. */
+  current(): ServedWeights;
+  /** What training runs with. */
+  training(): ServedWeights;
   /** The weights the model was loaded with. */
-  reference(): WeightFeeds;
+  reference(): ServedWeights;
   /** What the KL anchor of training pulls towards: the reference, until {@link anchorHere}. */
-  anchor(): WeightFeeds;
+  anchor(): ServedWeights;
   /** From now on the anchor pulls towards a copy of the weights as they are at this moment. */
-  anchorHere(): Promise<void>;
+  anchorHere(): void;
   /** From now on the anchor pulls towards the reference again. */
   anchorAtReference(): void;
   /** Must be called before trainable parameters are written for the first time after any of the above was used. */
   beforeChange(): void;
+  /** Every parameter's current values in float32, adapters merged; copies. */
+  merged(): Map<string, Float32Array>;
 }
 
 /**
- * @param base the model's weights by Hugging Face name; trained in place when everything trains
- * @param runner merges adapters
+ * @param base trained in place when everything trains
  * @param reload reads the base again, for a reference that is asked for only after training began
+ * @throws LmError `ARGUMENT_INVALID` for a LoRA setting that does not fit, or for training of 8-bit weights themselves.
  */
 export function createModelWeights(
   config: ModelConfig,
-  base: Map<string, Float32Array>,
+  base: BaseWeights,
   trainable: Trainable,
-  runner: PassRunner,
-  reload: () => Map<string, Float32Array>,
+  reload: () => BaseWeights,
 ): ModelWeights {
+  if (trainable.kind === 'lora') return loraWeights(config, base, trainable);
+  if (base.quantized.size > 0) {
+    throw new LmError(
+      'ARGUMENT_INVALID',
+      'quantization is "int8", but all weights are to be trained; 8-bit weights are frozen: train with LoRA, or without quantization.',
+    );
+  }
+  return fullWeights(config, base, reload);
+}
+
+function fullWeights(config: ModelConfig, base: BaseWeights, reload: () => BaseWeights): ModelWeights {
   const shapes = parameterShapes(config);
-  const weights =
-    trainable.kind === 'lora'
-      ? loraWeights(config, base, shapes, trainable, runner)
-      : fullWeights(base, shapes, reload);
-  return withAnchor(weights, changingNames(config, trainable), shapes);
-}
-
-/** Parameters whose current values differ from the reference's once training began. */
-function changingNames(config: ModelConfig, trainable: Trainable): string[] {
-  if (trainable.kind === 'full') return [...parameterShapes(config).keys()];
-  return loraAdapters(config, trainable).map(({ weight }) => weight);
-}
-
-type Unanchored = Omit<ModelWeights, 'anchor' | 'anchorHere' | 'anchorAtReference'>;
-
-function withAnchor(
-  weights: Unanchored,
-  changing: readonly string[],
-  shapes: Map<string, readonly number[]>,
-): ModelWeights {
-  let here: WeightFeeds | undefined;
+  const served = (feeds: WeightFeeds): ServedWeights => ({
+    feeds,
+    embedding: embeddingTable(config, feeds, new Map()),
+  });
+  const copyOf = (source: BaseWeights): ServedWeights =>
+    served(weightFeeds(new Map([...source.floats].map(([name, data]) => [name, data.slice()])), shapes));
+  const current = served(base.feeds);
+  let changed = false;
+  let reference: ServedWeights | undefined;
+  let anchor: ServedWeights | undefined;
+  const getReference = (): ServedWeights => (reference ??= changed ? served(reload().feeds) : copyOf(base));
   return {
-    ...weights,
-    anchor: () => here ?? weights.reference(),
-    async anchorHere() {
-      const feeds = await weights.current();
-      const copies = new Map(changing.map((name) => [name, (feeds[name].data as Float32Array).slice()]));
-      here = { ...feeds, ...weightFeeds(copies, shapes) };
+    base,
+    adapters: [],
+    trainable: [...base.floats].map(([name, data]) => ({ name, shape: shapes.get(name)!, data })),
+    keepsVersions: false,
+    current: () => current,
+    training: () => current,
+    reference: getReference,
+    anchor: () => anchor ?? getReference(),
+    anchorHere() {
+      anchor = copyOf(base);
     },
     anchorAtReference() {
-      here = undefined;
-    },
-  };
-}
-
-function fullWeights(
-  base: Map<string, Float32Array>,
-  shapes: Map<string, readonly number[]>,
-  reload: () => Map<string, Float32Array>,
-): Unanchored {
-  const feeds = weightFeeds(base, shapes);
-  let changed = false;
-  let reference: WeightFeeds | undefined;
-  return {
-    adapters: [],
-    trainable: [...base].map(([name, data]) => ({ name, shape: shapes.get(name)!, data })),
-    current: () => Promise.resolve(feeds),
-    training: () => feeds,
-    reference() {
-      if (!reference) {
-        const copy = changed ? reload() : new Map([...base].map(([name, data]) => [name, data.slice()]));
-        reference = weightFeeds(copy, shapes);
-      }
-      return reference;
+      anchor = undefined;
     },
     beforeChange() {
       changed = true;
     },
+    merged: () => new Map([...base.floats].map(([name, data]) => [name, data.slice()])),
   };
 }
 
 function loraWeights(
   config: ModelConfig,
-  base: Map<string, Float32Array>,
-  shapes: Map<string, readonly number[]>,
+  base: BaseWeights,
   settings: Trainable & { kind: 'lora' },
-  runner: PassRunner,
-): Unanchored {
+): ModelWeights {
   const adapters = loraAdapters(config, settings);
   const weights = initLora(adapters, settings.seed);
-  const adapterShapes = new Map<string, readonly number[]>();
-  for (const { nameA, shapeA, nameB, shapeB } of adapters)
-    adapterShapes.set(nameA, shapeA).set(nameB, shapeB);
-  const baseFeeds = weightFeeds(base, shapes);
-  const training: WeightFeeds = { ...baseFeeds, ...weightFeeds(weights, adapterShapes) };
-  const merged: Record<string, Tensor> = {};
-  let current: WeightFeeds | undefined;
-  const merge = async (): Promise<WeightFeeds> => {
-    for (const { weight, nameA, nameB, scale } of adapters) {
-      const pass = await runner.pass('lora-merge', () => buildLoraMerge(scale));
-      merged[weight] ??= createTensor('float32', shapes.get(weight) ?? []);
-      const feeds = { weight: baseFeeds[weight], a: training[nameA], b: training[nameB] };
-      await pass.run({}, feeds, { merged: merged[weight] });
-    }
-    return { ...baseFeeds, ...merged };
+  const shapes = new Map<string, readonly number[]>();
+  for (const { nameA, shapeA, nameB, shapeB } of adapters) shapes.set(nameA, shapeA).set(nameB, shapeB);
+  const embedding = embeddingTable(config, base.feeds, base.quantized);
+  const beside = (values: ReadonlyMap<string, Float32Array>): ServedWeights => ({
+    feeds: { ...base.feeds, ...weightFeeds(values, shapes) },
+    embedding,
+  });
+  const training = beside(weights);
+  let current: ServedWeights | undefined;
+  let reference: ServedWeights | undefined;
+  let anchor: ServedWeights | undefined;
+  const getCurrent = (): ServedWeights =>
+    (current ??= beside(new Map([...weights].map(([name, data]) => [name, data.slice()]))));
+  const getReference = (): ServedWeights =>
+    (reference ??= { feeds: { ...base.feeds, ...noUpdate() }, embedding });
+  /** Adapters that change nothing; all of one shape are one array of zeros. */
+  const noUpdate = (): WeightFeeds => {
+    const zeros = new Map<string, Tensor>();
+    return Object.fromEntries(
+      [...shapes].map(([name, shape]) => {
+        const key = shape.join();
+        const tensor = zeros.get(key) ?? createTensor('float32', shape);
+        zeros.set(key, tensor);
+        return [name, tensor];
+      }),
+    );
   };
   return {
+    base,
     adapters,
-    trainable: [...weights].map(([name, data]) => ({ name, shape: adapterShapes.get(name)!, data })),
-    async current() {
-      current ??= await merge();
-      return current;
-    },
+    trainable: [...weights].map(([name, data]) => ({ name, shape: shapes.get(name)!, data })),
+    keepsVersions: true,
+    current: getCurrent,
     training: () => training,
-    reference: () => baseFeeds,
+    reference: getReference,
+    anchor: () => anchor ?? getReference(),
+    anchorHere() {
+      anchor = getCurrent();
+    },
+    anchorAtReference() {
+      anchor = undefined;
+    },
     beforeChange() {
       current = undefined;
     },
+    merged() {
+      const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
+      return new Map(
+        [...parameterShapes(config).keys()].map((name) => {
+          const values = base.quantized.has(name) ? floatsOf(base, name) : floatsOf(base, name).slice();
+          const adapter = byWeight.get(name);
+          if (adapter) addUpdate(values, adapter, weights.get(adapter.nameA)!, weights.get(adapter.nameB)!);
+          return [name, values];
+        }),
+      );
+    },
   };
+}
+
+/** `values` [outputs, inputs] += scale · B · A. */
+function addUpdate(
+  values: Float32Array,
+  { shapeA, shapeB, scale }: LoraAdapter,
+  a: Float32Array,
+  b: Float32Array,
+): void {
+  const [rank, inputs] = shapeA;
+  const [outputs] = shapeB;
+  for (let o = 0; o < outputs; o++) {
+    const row = values.subarray(o * inputs, (o + 1) * inputs);
+    for (let r = 0; r < rank; r++) {
+      const factor = scale * b[o * rank + r];
+      if (factor === 0) continue;
+      const from = a.subarray(r * inputs, (r + 1) * inputs);
+      for (let i = 0; i < inputs; i++) row[i] += factor * from[i];
+    }
+  }
 }

@@ -1,6 +1,10 @@
-import { createSession, createTensor } from '@parley/graph';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createSession, createTensor, toModelBytes } from '@parley/graph';
 import type { Device, Session, Tensor } from '@parley/graph';
 import type { PassGraph } from './inference-graphs.js';
+import { LmError } from './lm-error.js';
 
 /** Weights as feeds, by Hugging Face name. Shared by all sessions: feeds are not copied. */
 export type WeightFeeds = Readonly<Record<string, Tensor>>;
@@ -15,11 +19,18 @@ export interface Pass {
   ): Promise<Record<string, Tensor>>;
 }
 
-/** Sessions compiled on first use; the least recently used is released when there are too many. */
+/**
+ * Sessions compiled on first use; the least recently used is released when there are too many, save those that hold matrices of
+ * their own.
+ */
 export interface PassRunner {
   readonly device: Device;
   readonly threads: number;
-  pass(key: string, build: () => PassGraph): Promise<Pass>;
+  /**
+   * The pass compiled under `key`.
+   * @param alone set for passes that hold much memory between runs: of those with the same word only the latest is kept
+   */
+  pass(key: string, build: () => PassGraph, alone?: string): Promise<Pass>;
   dispose(): Promise<void>;
 }
 
@@ -35,23 +46,36 @@ const maxSessions = 12;
 
 /** An empty set of sessions. */
 export function createPassRunner(options: RunnerOptions): PassRunner {
-  const compiled = new Map<string, { readonly session: Session; readonly parameters: readonly string[] }>();
-  const compile = async (key: string, build: () => PassGraph) => {
-    const { graph, parameters } = build();
-    const entry = { session: await createSession(graph, options), parameters };
-    const [oldest] = compiled.keys();
-    if (compiled.size >= maxSessions && oldest !== undefined) {
-      await compiled.get(oldest)?.session.dispose();
-      compiled.delete(oldest);
-    }
+  interface Compiled {
+    readonly session: Session;
+    readonly parameters: readonly string[];
+    readonly external: boolean;
+    readonly alone: string | undefined;
+  }
+  const compiled = new Map<string, Compiled>();
+  const release = async (key: string): Promise<void> => {
+    const entry = compiled.get(key);
+    compiled.delete(key);
+    await entry?.session.dispose();
+  };
+  const compile = async (key: string, build: () => PassGraph, alone: string | undefined) => {
+    const rivals = [...compiled].filter(([, entry]) => alone !== undefined && entry.alone === alone);
+    for (const [rival] of rivals) await release(rival);
+    const pass = build();
+    const session = pass.external
+      ? await loadFromFiles(pass, options)
+      : await createSession(pass.graph, options);
+    const entry = { session, parameters: pass.parameters, external: pass.external !== undefined, alone };
+    const released = [...compiled].filter(([, { external }]) => !external);
+    if (released.length >= maxSessions) await release(released[0][0]);
     compiled.set(key, entry);
     return entry;
   };
   return {
     device: options.device,
     threads: options.threads,
-    async pass(key, build) {
-      const entry = compiled.get(key) ?? (await compile(key, build));
+    async pass(key, build, alone) {
+      const entry = compiled.get(key) ?? (await compile(key, build, alone));
       // A Map keeps the order of insertion, so that its first entry is the least recently used.
       compiled.delete(key);
       compiled.set(key, entry);
@@ -69,6 +93,41 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
       for (const { session } of sessions) await session.dispose();
     },
   };
+}
+
+/**
+ * Compiles a graph from files, which onnxruntime maps into memory and lets go of once it has arranged the matrices for its own
+ * products: at no time is there more than that one arrangement. The files are gone afterwards.
+ */
+async function loadFromFiles({ graph, external }: PassGraph, options: RunnerOptions): Promise<Session> {
+  const folder = mkdtempSync(join(tmpdir(), 'parley-matrices-'));
+  try {
+    const path = join(folder, 'graph.onnx');
+    writeFileSync(path, toModelBytes(graph));
+    const fd = openSync(join(folder, external!.location), 'w');
+    try {
+      for (const part of external!.parts) writeFully(fd, part);
+    } finally {
+      closeSync(fd);
+    }
+    return await createSession(path, options);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
+    const bytes = external!.parts.reduce((sum, part) => sum + part.byteLength, 0);
+    throw new LmError(
+      'FILE_NOT_WRITTEN',
+      `${folder} could not take the ${bytes} bytes of the 8-bit weights: ${(cause as Error).message}. They are written there once, at ` +
+        'start: make room, or point TMPDIR to a folder on disk that has it.',
+      { details: { folder, bytes }, cause },
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength;)
+    done += writeSync(fd, bytes, done, Math.min(1 << 28, bytes.byteLength - done));
 }
 
 /** Wraps weights without copying them. */

@@ -92,11 +92,40 @@ test('braces in questions and answers are text, not template', () => {
 test('a template that does not parse, or refuses its input, is named with the remedy', () => {
   rejects(
     'CHAT_TEMPLATE_INVALID',
-    /chat template of peers\/ada failed: .*Correct "chat_template", or remove it/,
+    /chat template of peers\/ada failed: .*Correct .*"chat_template".* or remove both/,
     () => createPromptTemplate({ chat_template: '{% if %}' }, { label: 'peers/ada' }),
   );
   const template = createPromptTemplate({ chat_template: "{{ raise_exception('no users here') }}" });
   rejects('CHAT_TEMPLATE_INVALID', /failed: no users here/, () =>
     template.render({ question: '', answers: [] }),
   );
+});
+
+test('a template that would take for ever, or all memory, is stopped', () => {
+  const stops = (chat_template: string, problem: RegExp): void => {
+    const template = createPromptTemplate({ chat_template });
+    rejects('CHAT_TEMPLATE_INVALID', problem, () => template.render({ question: 'Why?', answers: [] }));
+  };
+  stops('{% for i in range(10 ** 9) %}{{ i }}{% endfor %}', /range\(\) makes 1000000000 items/);
+  stops('{% for i in range(0, 1, 0) %}{% endfor %}', /range\(\) makes Infinity items/);
+  const loops = ['i', 'j', 'k'].map((name) => `{% for ${name} in range(9000) %}`).join('');
+  stops(`${loops}{% endfor %}{% endfor %}{% endfor %}`, /takes more than \d+ (steps|ms)/);
+  const doubled = (first: string, sum: string): string =>
+    `{% set ns = namespace(x=${first}) %}{% for i in range(60) %}{% set ns.x = ${sum} %}{% endfor %}`;
+  stops(doubled("'ab'", 'ns.x ~ ns.x'), /makes a text of \d+ characters/);
+  stops(doubled('[1, 2]', 'ns.x + ns.x'), /makes a list of \d+ items/);
+  stops('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', /call stack/);
+  stops(`${doubled('[1]', '[ns.x, ns.x]')}{{ ns.x | tojson }}`, /takes more than \d+ ms/);
+});
+
+test('loops, lists and functions of real templates are not held up', () => {
+  const chat_template =
+    "{% set ns = namespace(list=[]) %}{% for i in range(2, 10, 3) %}{% set ns.list = ns.list + [i] %}{% endfor %}{{ ns.list | join(',') }} {{ range(3) | length }}{{ range(5, 0, -2) | join }}{% if none is none and True %}!{% endif %}";
+  const template = createPromptTemplate({ chat_template });
+  assert.equal(template.render({ question: 'Why?', answers: [] }), '2,5,8 3531!');
+  const long = createPromptTemplate({
+    chat_template: '{% for m in messages %}{{ m.content | trim }}{% endfor %}',
+  });
+  const question = 'long '.repeat(100_000);
+  assert.equal(long.render({ question, answers: [] }), question.trim());
 });

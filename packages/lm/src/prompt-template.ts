@@ -1,5 +1,6 @@
-import { Template } from '@huggingface/jinja';
 import { LmError } from './lm-error.js';
+import { createTemplateProgram } from './template-program.js';
+import { isRecord } from './tokenizer-rules.js';
 
 /** What an earlier peer answered to the question at hand. */
 export interface PeerAnswer {
@@ -61,7 +62,7 @@ export function createPromptTemplate(
       render: ({ question, answers }) => `Question: ${withAnswers(question, answers)}\nAnswer:`,
     };
   }
-  const template = attempt(label, () => new Template(fixedDate + source));
+  const template = attempt(label, () => createTemplateProgram(fixedDate + source));
   const isPeerAware = /\bpeer_answers\b/.test(source);
   const constants = {
     ...specialTokenTexts(tokenizerConfig),
@@ -101,9 +102,8 @@ function chatTemplateSource(tokenizerConfig: Readonly<Record<string, unknown>>):
   const raw = tokenizerConfig['chat_template'];
   if (typeof raw === 'string') return raw;
   if (!Array.isArray(raw)) return null;
-  const named = raw as readonly { readonly name?: unknown; readonly template?: unknown }[];
-  const chosen = named.find(({ name }) => name === 'default');
-  return typeof chosen?.template === 'string' ? chosen.template : null;
+  const chosen = raw.filter(isRecord).find(({ name }) => name === 'default');
+  return typeof chosen?.['template'] === 'string' ? chosen['template'] : null;
 }
 
 /** `bos_token` and the like, as templates expect them: the text of the token, or empty. */
@@ -123,9 +123,9 @@ function attempt<T>(label: string, action: () => T): T {
   } catch (cause) {
     throw new LmError(
       'CHAT_TEMPLATE_INVALID',
-      `The chat template of ${label} failed: ${(cause as Error).message}. ` +
-        'Correct "chat_template", or remove it to use the plain question-and-answer prompt.',
-      { details: { label }, cause },
+      `The chat template of ${label} failed: ${(cause as Error).message.slice(0, 500)}. Correct chat_template.jinja or, without ` +
+        'that file, "chat_template" of tokenizer_config.json; or remove both to use the plain question-and-answer prompt.',
+      { details: { label, field: 'chat_template' }, cause },
     );
   }
 }

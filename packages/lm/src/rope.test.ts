@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { causalMask, fillDecodeMask, maskedScore } from './attention-mask.js';
+import { causalMask, maskedScore, pastMask } from './attention-mask.js';
 import { ropeFrequencies, ropeTables } from './rope.js';
 
 test('frequencies fall geometrically from 1, and llama3 scaling stretches only long wavelengths', () => {
@@ -22,17 +22,23 @@ test('tables hold the cosine and sine of position times frequency', () => {
   assert.deepEqual([...cos.subarray(0, 2), ...sin.subarray(0, 2)], [1, 1, 0, 0]);
 });
 
-test('a decoding step sees what the causal pass sees, its own position aside', () => {
-  for (const window of [null, 1, 3, 50]) {
-    const length = 7;
-    const mask = causalMask(length, window);
-    for (let position = 0; position < length; position++) {
-      const row = new Float32Array(length);
-      fillDecodeMask(row, position, window);
-      const expected = mask.slice(position * length, (position + 1) * length);
-      assert.equal(expected[position], 0);
-      expected[position] = maskedScore;
-      assert.deepEqual(row, expected);
+test('new tokens see of the cache and of one another what a causal pass sees', () => {
+  const [length, capacity] = [9, 12];
+  for (const window of [null, 1, 3, 20]) {
+    const whole = causalMask(length, window);
+    for (const start of [0, 1, 5]) {
+      const tokens = length - start;
+      const past = pastMask([start], tokens, capacity, window);
+      const own = causalMask(tokens, window);
+      for (let t = 0; t < tokens; t++) {
+        const seen = [
+          ...past.subarray(t * capacity, t * capacity + start),
+          ...own.subarray(t * tokens, (t + 1) * tokens),
+        ];
+        assert.deepEqual(seen, [...whole.subarray((start + t) * length, (start + t + 1) * length)]);
+        const unused = past.subarray(t * capacity + start, (t + 1) * capacity);
+        assert.ok(unused.every((score) => score === maskedScore));
+      }
     }
   }
 });

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { narrowToBfloat16, narrowToFloat16, widenBfloat16, widenFloat16 } from './dtype.js';
 import { writeFileAtomically } from './safetensors-file.js';
 import { maxHeaderBytes, parseHeader } from './safetensors-header.js';
@@ -187,11 +187,12 @@ function readHeader(label: string, byteLength: number, readAt: ReadAt) {
   if (byteLength < 8) throw truncated(8);
   const prefix = new Uint8Array(8);
   readAt(prefix, 0);
-  const headerBytes = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  const claimedBytes = new DataView(prefix.buffer).getBigUint64(0, true);
+  const headerBytes = Number(claimedBytes);
   if (headerBytes > maxHeaderBytes) {
     throw new LmError(
       'SAFETENSORS_INVALID',
-      `${label} claims a header of ${headerBytes} bytes; the format allows ${maxHeaderBytes}. It is not a safetensors file ` +
+      `${label} claims a header of ${claimedBytes} bytes; the format allows ${maxHeaderBytes}. It is not a safetensors file ` +
         '(a Git LFS pointer or a web page, perhaps): fetch the file itself.',
       { details: { file: label, headerBytes } },
     );
@@ -207,16 +208,25 @@ function checkShape(label: string, name: string, got: readonly number[], expecte
   if (got.length === expected.length && got.every((size, i) => size === expected[i])) return;
   throw new LmError(
     'TENSOR_SHAPE_MISMATCH',
-    `${label}: tensor "${name}" has shape [${got.join(', ')}]; expected [${expected.join(', ')}]. ` +
+    `${label}: tensor "${name}" has shape [${listed(got)}]; expected [${expected.join(', ')}]. ` +
       'The weights and config.json are of different models: take both from the same place.',
-    { details: { file: label, tensor: name, got: got.join(','), expected: expected.join(',') } },
+    { details: { file: label, tensor: name, got: listed(got), expected: expected.join(',') } },
   );
+}
+
+/** Sizes as a message shows them: a damaged file may have many dimensions. */
+function listed(sizes: readonly number[]): string {
+  return sizes.length > 8 ? `${sizes.slice(0, 8).join(', ')}, …` : sizes.join(', ');
 }
 
 function openForReading(path: string): number {
   try {
+    // Opening a pipe would wait for its writer.
+    if (!statSync(path).isFile())
+      throw new LmError('FILE_UNREADABLE', `${path} is not a file.`, { details: { file: path } });
     return openSync(path, 'r');
   } catch (cause) {
+    if (cause instanceof LmError) throw cause;
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
     throw new LmError(
       missing ? 'FILE_MISSING' : 'FILE_UNREADABLE',
@@ -228,18 +238,28 @@ function openForReading(path: string): number {
   }
 }
 
+function attemptRead(path: string, read: () => number): number {
+  try {
+    return read();
+  } catch (cause) {
+    throw new LmError(
+      'FILE_UNREADABLE',
+      `${path} cannot be read: ${(cause as Error).message}. Check the disk.`,
+      {
+        details: { file: path },
+        cause,
+      },
+    );
+  }
+}
+
 function readFully(path: string, fd: number, target: Uint8Array, position: number): void {
   // One read call moves at most 2 GiB.
   const maxReadBytes = 1 << 28;
   let done = 0;
   while (done < target.byteLength) {
-    const read = readSync(
-      fd,
-      target,
-      done,
-      Math.min(maxReadBytes, target.byteLength - done),
-      position + done,
-    );
+    const length = Math.min(maxReadBytes, target.byteLength - done);
+    const read = attemptRead(path, () => readSync(fd, target, done, length, position + done));
     if (read === 0) {
       throw new LmError(
         'SAFETENSORS_TRUNCATED',

@@ -1,20 +1,22 @@
-import { createTensor } from '@parley/graph';
 import { planBatches } from './batch-plan.js';
+import { parameterCount } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
-import { buildHiddenStates, buildTokenLogProbs } from './inference-graphs.js';
+import type { Forward } from './forward.js';
+import { extendPrefix } from './generation-scheduler.js';
+import { capacityFor, createKvCache } from './kv-cache.js';
 import type { Score, ScoreItem } from './language-model.js';
+import type { ServedWeights } from './model-weights.js';
 import { int64Tensor } from './pass-runner.js';
-import type { PassRunner, WeightFeeds } from './pass-runner.js';
-import type { SequenceFeeds } from './sequence-feeds.js';
 
 /** What scoring runs with. */
 export interface ScorerContext {
   readonly config: ModelConfig;
-  readonly runner: PassRunner;
-  readonly sequences: SequenceFeeds;
+  readonly forward: Forward;
   readonly maxBatchTokens: number;
 }
 
+/** Floating-point operations from which sharing a prompt is worth passes of its own (measured: test/bench). */
+const sharingFlops = 1e9;
 /** Logits held at once while scoring, in elements (64 MiB): wide vocabularies are scored a few rows at a time. */
 const maxLogits = 1 << 24;
 
@@ -40,69 +42,130 @@ export function targetRows(sequences: readonly CausalSequence[], paddedTokens: n
 
 /** Hidden states [rows, hidden] of the target rows of one batch. */
 export async function hiddenOfTargets(
-  { config, runner, sequences }: Pick<ScorerContext, 'config' | 'runner' | 'sequences'>,
-  weights: WeightFeeds,
+  { forward }: Pick<ScorerContext, 'forward'>,
+  weights: ServedWeights,
   batch: readonly CausalSequence[],
 ): Promise<Float32Array> {
-  const pass = await runner.pass('hidden-states', () => buildHiddenStates(config));
-  const padded = sequences.batch(
-    batch.map((s) => s.input),
-    weights,
-  );
-  const rows = targetRows(batch, padded.tokens);
-  const outputs = await pass.run(weights, { ...padded.feeds, rows: int64Tensor(rows, [rows.length]) });
-  return outputs['hidden'].data as Float32Array;
+  const { hidden } = await forward.extend(weights, {
+    tokens: batch.map(({ input }) => input),
+    starts: batch.map(() => 0),
+    wanted: wantedRows(batch, 0),
+  });
+  return hidden;
 }
 
-/** Log-likelihood of every item's target given its prompt, in the order of the items. */
+/** Rows that predict targets, when `known` tokens of each sequence were read before. */
+function wantedRows(batch: readonly CausalSequence[], known: number): [row: number, index: number][] {
+  return batch.flatMap(({ firstRow, target }, row) =>
+    target.map((_, i): [number, number] => [row, firstRow - known + i]),
+  );
+}
+
+/** Log-likelihood of every item's target given its prompt, in the order of the items. What items of one prompt share is computed once. */
 export async function score(
   context: ScorerContext,
-  weights: WeightFeeds,
+  weights: ServedWeights,
   items: readonly ScoreItem[],
 ): Promise<Score[]> {
   const all = items.map(({ prompt, target }) => causalSequence(prompt, target));
   const scores = new Array<Score>(items.length);
-  const lengths = all.map((s) => s.input.length);
-  for (const indices of planBatches(lengths, {
-    maxTokens: context.maxBatchTokens,
-    evenLengths: true,
-  })) {
-    const batch = indices.map((index) => all[index]);
-    const hidden = await hiddenOfTargets(context, weights, batch);
-    const logProbs = await tokenLogProbs(
+  const apart: number[] = [];
+  for (const group of groupsOfOnePrompt(items)) {
+    if (!isWorthSharing(context.config, items[group[0]].prompt.length, group.length)) {
+      apart.push(...group);
+      continue;
+    }
+    await scoreShared(context, weights, items[group[0]].prompt, group, all, scores);
+  }
+  const lengths = apart.map((index) => all[index].input.length);
+  for (const part of planBatches(lengths, { maxTokens: context.maxBatchTokens, evenLengths: true })) {
+    const indices = part.map((i) => apart[i]);
+    const hidden = await hiddenOfTargets(
       context,
       weights,
-      hidden,
-      batch.flatMap((s) => s.target),
+      indices.map((index) => all[index]),
     );
-    let offset = 0;
-    for (const index of indices) {
-      const count = all[index].target.length;
-      const tokenLogProbs = logProbs.slice(offset, offset + count);
-      scores[index] = { logProb: tokenLogProbs.reduce((a, b) => a + b, 0), tokens: count, tokenLogProbs };
-      offset += count;
-    }
+    await scoreHidden(context, weights, hidden, indices, all, scores);
   }
   return scores;
 }
 
-async function tokenLogProbs(
-  { config, runner }: ScorerContext,
-  weights: WeightFeeds,
+/** Indices of items by prompt, in the order of their first ones. */
+function groupsOfOnePrompt(items: readonly ScoreItem[]): number[][] {
+  const groups = new Map<string, number[]>();
+  items.forEach(({ prompt }, index) => {
+    const key = prompt.join();
+    const group = groups.get(key);
+    if (group) group.push(index);
+    else groups.set(key, [index]);
+  });
+  return [...groups.values()];
+}
+
+/** Whether the tokens saved pay for passes of their own; a small model computes hundreds of tokens in the time of a pass. */
+function isWorthSharing(config: ModelConfig, promptTokens: number, items: number): boolean {
+  return 2 * parameterCount(config) * (promptTokens - 1) * (items - 1) > sharingFlops;
+}
+
+/** Reads a prompt once and every answer to it after that, by as many at a time as the token budget allows. */
+async function scoreShared(
+  context: ScorerContext,
+  weights: ServedWeights,
+  prompt: readonly number[],
+  group: readonly number[],
+  all: readonly CausalSequence[],
+  scores: Score[],
+): Promise<void> {
+  const { config, forward, maxBatchTokens } = context;
+  // The prompt's last token predicts the first of every answer, so it is read with them.
+  const known = prompt.length - 1;
+  const prefix = { cache: createKvCache(config, 1, capacityFor(known)), length: 0 };
+  for (let from = 0; from < known; from += maxBatchTokens) {
+    await extendPrefix(forward, weights, prefix, prompt.slice(from, Math.min(known, from + maxBatchTokens)));
+  }
+  const lengths = group.map((index) => all[index].input.length - known);
+  for (const part of planBatches(lengths, { maxTokens: maxBatchTokens, evenLengths: true })) {
+    const indices = part.map((i) => group[i]);
+    const batch = indices.map((index) => all[index]);
+    const { hidden } = await forward.extend(weights, {
+      tokens: batch.map(({ input }) => input.slice(known)),
+      starts: batch.map(() => known),
+      past: { cache: prefix.cache, first: 0, shared: true },
+      wanted: wantedRows(batch, known),
+    });
+    await scoreHidden(context, weights, hidden, indices, all, scores);
+  }
+}
+
+/** Turns the hidden states of some sequences' target rows into their scores. */
+async function scoreHidden(
+  { config, forward }: ScorerContext,
+  weights: ServedWeights,
   hidden: Float32Array,
-  labels: readonly number[],
-): Promise<Float32Array> {
-  const pass = await runner.pass('token-log-probs', () => buildTokenLogProbs(config));
+  indices: readonly number[],
+  all: readonly CausalSequence[],
+  scores: Score[],
+): Promise<void> {
+  const labels = indices.flatMap((index) => all[index].target);
   const width = config.hiddenSize;
   const chunk = Math.max(1, Math.floor(maxLogits / config.vocabSize));
-  const out = new Float32Array(labels.length);
+  const logProbs = new Float32Array(labels.length);
   for (let start = 0; start < labels.length; start += chunk) {
     const end = Math.min(start + chunk, labels.length);
-    const { logProbs } = await pass.run(weights, {
-      hidden: createTensor('float32', [end - start, width], hidden.subarray(start * width, end * width)),
-      labels: int64Tensor(labels.slice(start, end), [end - start, 1]),
-    });
-    out.set(logProbs.data as Float32Array, start);
+    const states = hidden.subarray(start * width, end * width);
+    const outputs = await forward.head(weights, states, 'score', (count) => ({
+      labels: int64Tensor(
+        Array.from({ length: count }, (_, i) => labels[Math.min(start + i, end - 1)]),
+        [count, 1],
+      ),
+    }));
+    logProbs.set((outputs['logProbs'].data as Float32Array).subarray(0, end - start), start);
   }
-  return out;
+  let offset = 0;
+  for (const index of indices) {
+    const count = all[index].target.length;
+    const tokenLogProbs = logProbs.slice(offset, offset + count);
+    scores[index] = { logProb: tokenLogProbs.reduce((a, b) => a + b, 0), tokens: count, tokenLogProbs };
+    offset += count;
+  }
 }

@@ -1,6 +1,12 @@
 import { join } from 'node:path';
 import { readJsonFile, readOptionalJsonFile, readTextFile } from './config-json.js';
 
+/** Four times the largest published tokenizer.json, that of Gemma 3. */
+const maxTokenizerBytes = 128 << 20;
+/** The largest lists every added token again. */
+const maxTokenizerConfigBytes = 16 << 20;
+const maxTemplateBytes = 1 << 20;
+
 /** The parsed files of a model folder that turn text into tokens and back. */
 export interface TokenizerFiles {
   /** tokenizer.json. */
@@ -18,10 +24,11 @@ export interface TokenizerFiles {
  * @throws LmError `FILE_MISSING`, `FILE_UNREADABLE` or `JSON_INVALID`, naming the file.
  */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
-  const tokenizer = readJsonFile(join(folder, 'tokenizer.json'));
-  const tokenizerConfig = readOptionalJsonFile(join(folder, 'tokenizer_config.json')) ?? {};
+  const tokenizer = readJsonFile(join(folder, 'tokenizer.json'), maxTokenizerBytes);
+  const configPath = join(folder, 'tokenizer_config.json');
+  const tokenizerConfig = readOptionalJsonFile(configPath, maxTokenizerConfigBytes) ?? {};
   // transformers 5 keeps the template in a file of its own, which takes precedence.
-  const template = readTextFile(join(folder, 'chat_template.jinja'));
+  const template = readTextFile(join(folder, 'chat_template.jinja'), maxTemplateBytes);
   return {
     tokenizer,
     tokenizerConfig: template === null ? tokenizerConfig : { ...tokenizerConfig, chat_template: template },

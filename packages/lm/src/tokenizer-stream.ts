@@ -19,7 +19,8 @@ export interface TextStream {
 export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly string[] = []): TextStream {
   const stops = stopStrings.filter((stop) => stop !== '');
   // Decoders may treat the first token of a sequence specially (a leading space), so new tokens are decoded behind the
-  // tokens before them and the difference is new. The window always starts and ends between characters.
+  // tokens before them and the difference is new. The window always starts and ends between characters, and has a text:
+  // behind special tokens alone the next token would be decoded as a first one.
   let windowIds: readonly number[] = [];
   let windowText = '';
   let newIds: number[] = [];
@@ -29,16 +30,18 @@ export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly str
       newIds.push(id);
       const text = tokenizer.decode([...windowIds, ...newIds]);
       // U+FFFD at the end is a character whose bytes have not all arrived.
+      const whole = text.replace(/\uFFFD+$/, '').slice(windowText.length);
+      const found = firstStop(held + whole, stops);
+      if (found !== null) return { text: (held + whole).slice(0, found.index), stop: found.stop };
       if (text.endsWith('\uFFFD')) return { text: '', stop: null };
-      held += text.slice(windowText.length);
-      windowIds = newIds;
-      windowText = tokenizer.decode(windowIds);
+      held += whole;
+      const lastText = tokenizer.decode(newIds);
+      [windowIds, windowText] = lastText === '' ? [[...windowIds, ...newIds], text] : [newIds, lastText];
       newIds = [];
-      const found = firstStop(held, stops);
-      const certain = found?.index ?? held.length - longestPartialStop(held, stops);
-      const result = { text: held.slice(0, certain), stop: found?.stop ?? null };
-      held = found === null ? held.slice(certain) : '';
-      return result;
+      const certain = held.length - longestPartialStop(held, stops);
+      const result = held.slice(0, certain);
+      held = held.slice(certain);
+      return { text: result, stop: null };
     },
     end: () => held + tokenizer.decode([...windowIds, ...newIds]).slice(windowText.length),
   };

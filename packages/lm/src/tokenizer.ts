@@ -1,8 +1,16 @@
 import { Tokenizer as HuggingFaceTokenizerClass } from '@huggingface/tokenizers';
+import { join } from 'node:path';
 import type { ModelConfig } from './config.js';
+import { createConfigFields } from './config-fields.js';
 import { LmError } from './lm-error.js';
+import { preview } from './preview.js';
+import { createTimeLimit } from './time-limit.js';
+import { checkTokenizerConfig, specialTokenText } from './tokenizer-config.js';
 import { readTokenizerFiles } from './tokenizer-files.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
+import { checkPatterns } from './tokenizer-patterns.js';
+import { checkTokenizer } from './tokenizer-schema.js';
+import type { CheckedTokenizer } from './tokenizer-schema.js';
 
 /** What is used of `@huggingface/tokenizers`, whose own declarations do not resolve under NodeNext. */
 interface HuggingFaceTokenizer {
@@ -16,7 +24,6 @@ interface HuggingFaceTokenizer {
   ): string;
   token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
-  get_vocab(): Map<string, number>;
 }
 
 const HuggingFaceTokenizer = HuggingFaceTokenizerClass as unknown as new (
@@ -46,7 +53,8 @@ export interface Tokenizer {
    * Encodes text. Special tokens written out in the text become their ids, as chat templates need.
    * @param options.addSpecialTokens adds what the tokenizer puts around a document (a leading BOS, usually). Default
    * false: a chat template writes its own.
-   * @throws LmError `TOKENIZER_INVALID` for text the vocabulary cannot express.
+   * @throws LmError `TOKENIZER_INVALID` for text the vocabulary cannot express, and for text that takes longer than
+   * {@link TokenizerOptions.timeLimitMs}.
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
@@ -66,6 +74,15 @@ export interface Tokenizer {
   ): TokenSpan;
 }
 
+/** Choices that the files do not make. */
+export interface TokenizerOptions {
+  /**
+   * The longest that trying a regular expression on loading, or encoding one text, may take, to which 20 µs a character are added; default 10 s. Ordinary text takes
+   * about 1 µs a character: it is for regular expressions of tokenizer.json whose search goes on for ever.
+   */
+  readonly timeLimitMs?: number;
+}
+
 /**
  * Loads the tokenizer of a Hugging Face model folder and checks that it fits the model.
  * @throws LmError `FILE_MISSING`, `JSON_INVALID`, `TOKENIZER_INVALID`, `TOKENIZER_VOCABULARY_MISMATCH`.
@@ -75,38 +92,60 @@ export function loadTokenizer(folder: string, config: ModelConfig): Tokenizer {
 }
 
 /** {@link loadTokenizer} from files already read. */
-export function createTokenizer(files: TokenizerFiles, config: ModelConfig): Tokenizer {
-  const inner = openTokenizer(files);
-  let vocabSize = 0;
-  for (const id of inner.get_vocab().values()) vocabSize = Math.max(vocabSize, id + 1);
-  checkVocabulary(files.folder, vocabSize, config);
-  const special = specialTokens(files, inner, config);
+export function createTokenizer(
+  files: TokenizerFiles,
+  config: ModelConfig,
+  options: TokenizerOptions = {},
+): Tokenizer {
+  const label = join(files.folder, 'tokenizer.json');
+  const checked = checkTokenizer(files.tokenizer, label);
+  const timeLimit = createTimeLimit();
+  checkVocabulary(files.folder, checked.size, config);
+  const { timeLimitMs = 10_000 } = options;
+  checkPatterns(checked.patterns, label, timeLimit, timeLimitMs);
+  const limited = <T>(what: string, characters: number, action: () => T): T => {
+    const limitMs = Math.ceil(timeLimitMs + characters / 50);
+    const late = (): LmError => failure(label, checked, `${what} takes more than ${limitMs} ms`);
+    try {
+      return timeLimit.run(limitMs, action, late);
+    } catch (cause) {
+      if (cause instanceof LmError) throw cause;
+      throw failure(label, checked, `${what} fails (${(cause as Error).message.slice(0, 200)})`, cause);
+    }
+  };
+  const libraryConfig = checkTokenizerConfig(files, checked);
+  const inner = limited('its set-up', 0, () => new HuggingFaceTokenizer(checked.document, libraryConfig));
+  const special = specialTokens(files, checked, config);
   const encode: Tokenizer['encode'] = (text, { addSpecialTokens = false } = {}) => {
     if (text === '' && !addSpecialTokens) return [];
-    const { ids, tokens } = inner.encode(text, { add_special_tokens: addSpecialTokens });
+    const { ids, tokens } = limited(`encoding ${text.length} characters`, text.length, () =>
+      inner.encode(text, { add_special_tokens: addSpecialTokens }),
+    );
     if (!ids.every((id) => id !== undefined)) {
-      const unknown = ids.indexOf(undefined);
+      const unknown = preview(tokens[ids.indexOf(undefined)]);
       throw new LmError(
         'TOKENIZER_INVALID',
-        `The tokenizer of ${files.folder} has no token for ${JSON.stringify(tokens[unknown])} and no unknown token. ` +
+        `${label}: the vocabulary, "model.vocab", has no token for ${unknown} and no unknown token. ` +
           'Leave the text out or use a byte-level tokenizer.',
-        { details: { folder: files.folder, text: tokens[unknown] } },
+        { details: { file: label, field: 'model.vocab', text: unknown } },
       );
     }
     return ids;
   };
+  // Decoding token by token is frequent; it needs watching only where the file brings expressions for it.
+  const mayHang = checked.patterns.some(({ at }) => at.startsWith('decoder'));
+  const watched = <T>(tokens: number, action: () => T): T =>
+    mayHang ? limited(`decoding ${tokens} tokens`, tokens, action) : action();
   return {
-    vocabSize,
+    vocabSize: checked.size,
     ...special,
     encode,
     decode(ids, { skipSpecialTokens = true } = {}) {
       const known = ids.filter((id) => inner.id_to_token(id) !== undefined);
       if (known.length === 0) return '';
       // Cleaning up spaces would make the text of a sequence differ from the texts of its parts.
-      return inner.decode(known, {
-        skip_special_tokens: skipSpecialTokens,
-        clean_up_tokenization_spaces: false,
-      });
+      const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false };
+      return watched(known.length, () => inner.decode(known, options));
     },
     encodeSpan(prefix, continuation, options) {
       const ids = encode(prefix + continuation, options);
@@ -118,17 +157,14 @@ export function createTokenizer(files: TokenizerFiles, config: ModelConfig): Tok
   };
 }
 
-function openTokenizer({ tokenizer, tokenizerConfig, folder }: TokenizerFiles): HuggingFaceTokenizer {
-  try {
-    return new HuggingFaceTokenizer(tokenizer, tokenizerConfig);
-  } catch (cause) {
-    throw new LmError(
-      'TOKENIZER_INVALID',
-      `The tokenizer of ${folder} cannot be used: ${(cause as Error).message}. ` +
-        'Save it again with a current version of transformers, or choose another model.',
-      { details: { folder }, cause },
-    );
-  }
+function failure(label: string, { patterns }: CheckedTokenizer, problem: string, cause?: unknown): LmError {
+  const places = patterns.map(({ at }) => `"${at}"`).join(', ');
+  return new LmError(
+    'TOKENIZER_INVALID',
+    `${label}: ${problem}${places === '' ? ' with this "model"' : `; its regular expressions are ${places}`}. ` +
+      'Choose another model, or shorten the text.',
+    { details: { file: label }, cause },
+  );
 }
 
 /**
@@ -139,30 +175,32 @@ function checkVocabulary(folder: string, tokenizerSize: number, { vocabSize }: M
   if (tokenizerSize <= vocabSize && vocabSize <= 2 * tokenizerSize) return;
   throw new LmError(
     'TOKENIZER_VOCABULARY_MISMATCH',
-    `The tokenizer of ${folder} has ${tokenizerSize} tokens, but config.json gives the model ${vocabSize} ("vocab_size"). ` +
+    `The tokenizer of ${folder} has ${tokenizerSize} tokens ("model.vocab" and "added_tokens" of tokenizer.json), ` +
+      `but config.json gives the model ${vocabSize} ("vocab_size"). ` +
       'Take tokenizer.json and config.json from the same model.',
     { details: { folder, tokenizerSize, vocabSize } },
   );
 }
 
-function specialTokens(files: TokenizerFiles, inner: HuggingFaceTokenizer, config: ModelConfig) {
+function specialTokens(files: TokenizerFiles, { tokens }: CheckedTokenizer, config: ModelConfig) {
+  const generation = createConfigFields(
+    files.generationConfig,
+    {},
+    join(files.folder, 'generation_config.json'),
+  );
   const named = (key: string): number[] => {
-    const raw = files.tokenizerConfig[key];
-    const token = typeof raw === 'object' && raw !== null && 'content' in raw ? raw.content : raw;
-    const id = typeof token === 'string' ? inner.token_to_id(token) : undefined;
+    const text = specialTokenText(files.tokenizerConfig[key]);
+    const id = text === null ? undefined : tokens.get(text);
     return id === undefined ? [] : [id];
-  };
-  const generation = (key: string): number[] => {
-    const raw = files.generationConfig[key];
-    return (Array.isArray(raw) ? raw : [raw]).filter((id): id is number => Number.isSafeInteger(id));
   };
   const firstNonEmpty = (...lists: (readonly number[])[]): readonly number[] =>
     lists.find((list) => list.length > 0) ?? [];
   const listOf = (id: number | null): number[] => (id === null ? [] : [id]);
   return {
     bosTokenId: firstNonEmpty(named('bos_token'), listOf(config.bosTokenId))[0] ?? null,
-    eosTokenIds: firstNonEmpty(generation('eos_token_id'), config.eosTokenIds, named('eos_token')),
+    eosTokenIds: firstNonEmpty(generation.tokenIds('eos_token_id'), config.eosTokenIds, named('eos_token')),
     padTokenId:
-      firstNonEmpty(named('pad_token'), generation('pad_token_id'), listOf(config.padTokenId))[0] ?? null,
+      firstNonEmpty(named('pad_token'), generation.tokenIds('pad_token_id'), listOf(config.padTokenId))[0] ??
+      null,
   };
 }

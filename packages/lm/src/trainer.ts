@@ -2,28 +2,32 @@ import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
 import { adamwStep, clipScale, globalNorm } from './adamw.js';
 import type { Moments, OptimizerSettings } from './adamw.js';
-import { planBatches, roundUp } from './batch-plan.js';
-import { parameterCount, parameterNames } from './config-parameters.js';
+import { planBatches } from './batch-plan.js';
+import { parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
+import type { Forward } from './forward.js';
 import { createGradientSums } from './gradient-sums.js';
 import type { GradientSums } from './gradient-sums.js';
 import type { TrainSequence, TrainStep } from './language-model.js';
 import { LmError } from './lm-error.js';
+import type { TrainingPlan } from './memory-plan.js';
 import type { ModelWeights, TrainableParameter } from './model-weights.js';
 import type { PassRunner } from './pass-runner.js';
 import { causalSequence, hiddenOfTargets } from './scorer.js';
 import type { SequenceFeeds } from './sequence-feeds.js';
 import { targetFeeds, weighSequence } from './training-batch.js';
 import type { WeightedSequence } from './training-batch.js';
-import { buildTraining, isOneChunk, referenceHeadName } from './training-graph.js';
+import { buildTraining, chunkName, lossChunkRows, lossChunks, referenceHeadName } from './training-graph.js';
 
 /** What training runs with. */
 export interface TrainerContext {
   readonly config: ModelConfig;
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
+  readonly forward: Forward;
   readonly weights: ModelWeights;
-  readonly maxBatchTokens: number;
+  /** How to train sequences of up to so many tokens; throws what `planTraining` throws. */
+  readonly plan: (sequenceTokens: number) => TrainingPlan;
 }
 
 /** Optimiser state that a checkpoint carries. */
@@ -41,28 +45,9 @@ export interface Trainer {
   step(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
 }
 
-/**
- * Padded number of rows of a loss that is computed in chunks. A training graph is compiled for each such number, so there
- * are few of them: coarse steps where the output matrix is a small part of the model, and at most eight in an octave.
- */
-function paddedRows(config: ModelConfig, rows: number): number {
-  const head = config.vocabSize * config.hiddenSize;
-  const share = (parameterCount(config) - head) / head;
-  const step = 64 * Math.min(8, Math.max(1, Math.round(share)));
-  return roundUp(rows, Math.max(step, 2 ** Math.floor(Math.log2(rows)) / 8));
-}
-
-/**
- * Most tokens of a pass on a CPU. Between the products a pass goes over its activations once an operator; those of many
- * more tokens leave the processor's cache each time, and those of many fewer make slow products (measured: test/bench).
- */
-const cachedTokens = 1024;
-
 /** A trainer with fresh optimiser state. Memory for gradients and moments is taken at the first step. */
 export function createTrainer(context: TrainerContext): Trainer {
-  const { config, weights } = context;
-  const passTokens =
-    context.runner.device === 'cpu' ? Math.min(context.maxBatchTokens, cachedTokens) : context.maxBatchTokens;
+  const { config, weights, plan } = context;
   const state: OptimizerState = { step: 0, moments: new Map() };
   let gradients: GradientSums | undefined;
   return {
@@ -71,11 +56,12 @@ export function createTrainer(context: TrainerContext): Trainer {
       const weighted = batch.map((source) =>
         weighSequence(causalSequence(source.prompt, source.target), source, batch.length),
       );
+      const planned = plan(Math.max(...weighted.map(({ input }) => input.length)));
       gradients ??= createGradientSums(config, weights.trainable);
       const losses: Losses = { loss: 0, anchorLoss: 0 };
       gradients.start();
-      for (const part of microBatches(weighted, passTokens)) {
-        await addMicroBatch(context, part, gradients, losses);
+      for (const part of microBatches(weighted, planned.passTokens)) {
+        await addMicroBatch(context, planned, part, gradients, losses);
       }
       const gradNorm = globalNorm(gradients.values.values());
       if (!Number.isFinite(gradNorm + losses.loss + losses.anchorLoss)) throw notFinite(losses, gradNorm);
@@ -96,6 +82,7 @@ interface Losses {
 /** Runs one forward and backward pass and adds its gradients and losses. */
 async function addMicroBatch(
   context: TrainerContext,
+  { keep, passTokens, isLarge }: TrainingPlan,
   batch: readonly WeightedSequence[],
   gradients: GradientSums,
   losses: Losses,
@@ -103,31 +90,40 @@ async function addMicroBatch(
   const { config, runner, sequences, weights } = context;
   const anchored = batch.some((s) => s.divergence !== 0);
   const targets = batch.reduce((count, { target }) => count + target.length, 0);
-  const anyRows = isOneChunk(config, targets);
-  const rows = anyRows ? targets : paddedRows(config, targets);
-  const graphRows = anyRows ? 'M' : rows;
-  const pass = await runner.pass(`train.${graphRows}.${anchored}`, () =>
-    buildTraining(config, weights.adapters, { rows: graphRows, anchored }),
+  // Few graphs serve all numbers of targets: one for those of a single chunk, and one for each number of tokens that passes have.
+  const chunks = targets <= lossChunkRows(config) ? 1 : lossChunks(config, Math.max(targets, passTokens));
+  const quantized = weights.base.quantized.size > 0;
+  const pass = await runner.pass(
+    `train.${chunks}.${anchored}.${keep}`,
+    () => buildTraining(config, weights.adapters, { chunks, anchored, keep, quantized }),
+    isLarge ? 'train' : undefined,
   );
   const training = weights.training();
   const padded = sequences.batch(
     batch.map((s) => s.input),
-    training,
+    training.embedding,
   );
-  const target = targetFeeds(batch, padded.tokens, rows, anchored);
-  const reference = anchored ? await referenceFeeds(context, batch, rows) : {};
+  const target = targetFeeds(batch, padded.tokens, chunks, anchored);
+  const reference = anchored ? await referenceFeeds(context, batch, chunks, target.chunkRows) : {};
+  const perChunk = (name: string): string[] => Array.from({ length: chunks }, (_, i) => chunkName(name, i));
   const outputs = await pass.run(
-    training,
+    training.feeds,
     { ...padded.feeds, ...target.feeds, ...reference, ...gradients.feeds },
     {
-      nll: null,
-      ...(anchored ? { kl: null } : {}),
+      ...Object.fromEntries(
+        [...perChunk('nll'), ...(anchored ? perChunk('kl') : [])].map((name) => [name, null]),
+      ),
       ...gradients.fetches(padded.rows * padded.tokens),
     },
   );
   gradients.addEmbeddings(batch, padded.tokens, outputs);
-  losses.loss += dot(target.crossEntropy, outputs['nll'].data as Float32Array);
-  if (anchored) losses.anchorLoss += dot(target.divergence, outputs['kl'].data as Float32Array);
+  const weighted = (name: string, factors: Float32Array): number =>
+    perChunk(name).reduce((sum, output, i) => {
+      const own = factors.subarray(i * target.chunkRows, (i + 1) * target.chunkRows);
+      return sum + dot(own, outputs[output].data as Float32Array);
+    }, 0);
+  losses.loss += weighted('nll', target.crossEntropy);
+  if (anchored) losses.anchorLoss += weighted('kl', target.divergence);
 }
 
 /** Sequences that contribute, split by token budget; anchored ones apart, because only they pay for the reference. */
@@ -144,17 +140,22 @@ function microBatches(all: readonly WeightedSequence[], maxTokens: number): Weig
 
 /** The anchor's hidden states of the target rows, and its output matrix when the model's own one trains. */
 async function referenceFeeds(
-  { config, runner, sequences, weights }: TrainerContext,
+  { config, forward, weights }: TrainerContext,
   batch: readonly WeightedSequence[],
-  rows: number,
+  chunks: number,
+  chunkRows: number,
 ): Promise<Record<string, Tensor>> {
   const reference = weights.anchor();
-  const hidden = new Float32Array(rows * config.hiddenSize);
-  hidden.set(await hiddenOfTargets({ config, runner, sequences }, reference, batch));
-  return {
-    'reference.hidden': createTensor('float32', [rows, config.hiddenSize], hidden),
-    ...(weights.adapters.length > 0 ? {} : { [referenceHeadName]: reference[parameterNames(config).head] }),
-  };
+  const width = config.hiddenSize;
+  const hidden = new Float32Array(chunks * chunkRows * width);
+  hidden.set(await hiddenOfTargets({ forward }, reference, batch));
+  const feeds: Record<string, Tensor> = {};
+  for (let i = 0; i < chunks; i++) {
+    const part = hidden.subarray(i * chunkRows * width, (i + 1) * chunkRows * width);
+    feeds[chunkName('reference.hidden', i)] = createTensor('float32', [chunkRows, width], part);
+  }
+  if (weights.adapters.length === 0) feeds[referenceHeadName] = reference.feeds[parameterNames(config).head];
+  return feeds;
 }
 
 function update(

@@ -4,6 +4,7 @@ import type { TrainSequence } from './language-model.js';
 import { int64Tensor } from './pass-runner.js';
 import { targetRows } from './scorer.js';
 import type { CausalSequence } from './scorer.js';
+import { chunkName } from './training-graph.js';
 
 /** One sequence with the factors of its tokens' losses, the division by N and by its length already made. */
 export interface WeightedSequence extends CausalSequence {
@@ -29,8 +30,11 @@ export function weighSequence(
   return { ...sequence, crossEntropy, divergence: anchorWeight / tokens / count };
 }
 
-/** What the training graph is fed about targets; rows beyond the real ones have weight 0. */
+/** What the training graph is fed about targets, chunk by chunk; rows beyond the real ones have weight 0. */
 export interface TargetFeeds {
+  /** Rows of a chunk. */
+  readonly chunkRows: number;
+  /** Of all chunks, one after another. */
   readonly crossEntropy: Float32Array;
   readonly divergence: Float32Array;
   readonly feeds: Readonly<Record<string, Tensor>>;
@@ -38,16 +42,18 @@ export interface TargetFeeds {
 
 /**
  * @param paddedTokens length of the batch's padded rows
- * @param rows padded number of targets
+ * @param chunks parts that the loss is computed in
  * @param anchored whether the graph has a KL term
  */
 export function targetFeeds(
   batch: readonly WeightedSequence[],
   paddedTokens: number,
-  rows: number,
+  chunks: number,
   anchored: boolean,
 ): TargetFeeds {
   const chosen = targetRows(batch, paddedTokens);
+  const chunkRows = Math.ceil(chosen.length / chunks);
+  const rows = chunks * chunkRows;
   const labels = new Float64Array(rows);
   const crossEntropy = new Float32Array(rows);
   const divergence = new Float32Array(rows);
@@ -65,15 +71,15 @@ export function targetFeeds(
       at++;
     });
   }
-  return {
-    crossEntropy,
-    divergence,
-    feeds: {
-      rows: int64Tensor(index, [rows]),
-      place: int64Tensor(place, [place.length]),
-      labels: int64Tensor(labels, [rows]),
-      'weight.crossEntropy': createTensor('float32', [rows], crossEntropy),
-      ...(anchored ? { 'weight.divergence': createTensor('float32', [rows], divergence) } : {}),
-    },
-  };
+  const feeds: Record<string, Tensor> = { place: int64Tensor(place, [place.length]) };
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    const [from, to] = [chunk * chunkRows, (chunk + 1) * chunkRows];
+    const floats = (all: Float32Array): Tensor =>
+      createTensor('float32', [chunkRows], all.subarray(from, to));
+    feeds[chunkName('rows', chunk)] = int64Tensor(index.subarray(from, to), [chunkRows]);
+    feeds[chunkName('labels', chunk)] = int64Tensor(labels.subarray(from, to), [chunkRows]);
+    feeds[chunkName('weight.crossEntropy', chunk)] = floats(crossEntropy);
+    if (anchored) feeds[chunkName('weight.divergence', chunk)] = floats(divergence);
+  }
+  return { chunkRows, crossEntropy, divergence, feeds };
 }

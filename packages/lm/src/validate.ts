@@ -2,6 +2,7 @@ import type { ModelConfig } from './config.js';
 import type { OptimizerSettings } from './adamw.js';
 import type { GenerateItem, GenerateOptions, ScoreItem, TrainSequence } from './language-model.js';
 import { LmError } from './lm-error.js';
+import { samplingProblems } from './sampling-problems.js';
 
 /** Refuses malformed generation requests before anything is computed. */
 export function validateGenerate(
@@ -9,13 +10,9 @@ export function validateGenerate(
   items: readonly GenerateItem[],
   options: GenerateOptions,
 ): void {
-  const { maxTokens, temperature, topP = 1 } = options;
-  if (!Number.isInteger(maxTokens) || maxTokens < 1)
-    invalid(`maxTokens is ${maxTokens}; give a positive integer.`);
-  if (!Number.isFinite(temperature) || temperature < 0) {
-    invalid(`temperature is ${temperature}; give 0 for greedy or a positive number.`);
-  }
-  if (!(topP > 0 && topP <= 1)) invalid(`topP is ${topP}; give a number in (0, 1].`);
+  const problems = samplingProblems(options);
+  if (problems.length > 0) invalid(`${problems.join('; ')}.`);
+  const { maxTokens } = options;
   items.forEach(({ prompt, seed }, index) => {
     checkPrompt(config, prompt, `items[${index}].prompt`);
     if (!Number.isSafeInteger(seed))

@@ -194,6 +194,7 @@ async function inGenerationSpan(
     'gen_ai.provider.name': 'parley',
     'gen_ai.request.model': peer,
     'gen_ai.request.temperature': sampling.temperature,
+    ...(sampling.topK > 0 && { 'gen_ai.request.top_k': sampling.topK }),
     'gen_ai.request.top_p': sampling.topP,
     'gen_ai.request.max_tokens': sampling.maxTokens,
     'parley.request.id': requestId,

@@ -44,7 +44,10 @@ export const RECIPE_FIELDS: Readonly<Record<string, FieldRule>> = Object.freeze(
   order: choice('paper', 'fixed', 'rotated', 'random'),
   'generation.context': choice('paper', 'sequential', 'independent'),
   'generation.temperature': atLeast('ours', 0),
+  'generation.topK': { type: 'integer', source: 'ours', min: 1, nullable: true },
   'generation.topP': { type: 'number', source: 'ours', min: 0, above: true, max: 1 },
+  'generation.minP': { type: 'number', source: 'ours', min: 0, above: true, max: 1, nullable: true },
+  'generation.repetitionPenalty': { type: 'number', source: 'ours', min: 0.01, max: 100, nullable: true },
   'generation.maxTokens': count('ours', 1),
   'aggregate.strategy': choice('reported', 'last', 'vote', 'confidence', 'trust'),
   'aggregate.answerForms': {

@@ -101,8 +101,19 @@ function contradictions(recipe: Recipe, { peers }: RunFacts): RecipeProblem[] {
   const { generation, aggregate, weight, anchor, guards, rounds, training } = recipe;
   const { strategy } = aggregate;
   const independent = generation.context === 'independent';
+  const filters = [
+    generation.topK === null ? '' : `topK ${generation.topK}`,
+    generation.topP === 1 ? '' : `topP ${generation.topP}`,
+    generation.minP === null ? '' : `minP ${generation.minP}`,
+  ].filter((filter) => filter !== '');
   const needed = QUESTIONS_PER_CLUSTER * aggregate.trust.clusters;
   const checks: [boolean, string, string][] = [
+    [
+      generation.temperature === 0 && filters.length > 0,
+      'generation.temperature',
+      `is 0, which always takes the likeliest token: ${filters.join(' and ')} would change nothing. ` +
+        'Give a temperature above 0, or leave the filters out',
+    ],
     [
       strategy === 'last' && independent,
       'aggregate.strategy',

@@ -46,13 +46,19 @@ export type LearningRateSchedule = 'constant' | 'linear';
 /** What happens when a collapse guard fires: record it, stop training that peer, or also restore it. */
 export type GuardAction = 'report' | 'stop' | 'rollback';
 
-/** Answering a question. */
+/** Answering a question. Tokens are filtered in the order of the fields, after penalty and temperature. */
 export interface GenerationRecipe {
   context: GenerationContext;
   /** 0 is greedy. */
   temperature: number;
+  /** How many likeliest tokens are drawn from; null: all. */
+  topK: number | null;
   /** Nucleus mass in (0, 1]; 1 keeps the whole distribution. */
   topP: number;
+  /** Least probability of a token that is drawn from, as a share of the likeliest token's; null: any. */
+  minP: number | null;
+  /** Makes tokens less likely that question or answer hold already (arXiv 1909.05858); null: no penalty. */
+  repetitionPenalty: number | null;
   /** Longest response, in the answering peer's own tokens. */
   maxTokens: number;
 }
@@ -204,7 +210,15 @@ export type RecipeOverride = DeepPartial<Recipe>;
 export const PAPER: Recipe = deepFreeze({
   preset: 'paper',
   order: 'fixed',
-  generation: { context: 'sequential', temperature: 0, topP: 1, maxTokens: 512 },
+  generation: {
+    context: 'sequential',
+    temperature: 0,
+    topK: null,
+    topP: 1,
+    minP: null,
+    repetitionPenalty: null,
+    maxTokens: 512,
+  },
   aggregate: {
     strategy: 'last',
     answerForms: ['boxed', 'answer-is', 'marker', 'last-number'],

@@ -116,6 +116,10 @@ export const REASONS = {
     'FAILED_PRECONDITION',
     'Loss or gradients stopped being finite; the weights are as before the update.',
   ),
+  MEMORY_EXCEEDED: reason(
+    'RESOURCE_EXHAUSTED',
+    'Training as configured would take more memory than the process may have.',
+  ),
   DEADLINE_EXCEEDED: reason('DEADLINE_EXCEEDED', 'The work was not done before its deadline.'),
   CANCELLED: reason('CANCELLED', 'The caller gave up the work.'),
   SHUTTING_DOWN: reason('UNAVAILABLE', 'The service is draining; another replica or a restart will answer.'),

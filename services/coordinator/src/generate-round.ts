@@ -129,12 +129,19 @@ async function answer(
       });
     });
     const required = requiredVersion(recipe, crew, peer);
-    const { temperature, topP, maxTokens } = recipe.generation;
+    const { temperature, topK, topP, minP, repetitionPenalty, maxTokens } = recipe.generation;
     const responses = await handle.generate(
       {
         requestId: `${runId}/${round}/${handle.name}/${id}`,
         items: asked,
-        sampling: create(SamplingSchema, { temperature, topP, maxTokens }),
+        sampling: create(SamplingSchema, {
+          temperature,
+          topK: topK ?? 0,
+          topP,
+          minP: minP ?? 0,
+          repetitionPenalty: repetitionPenalty ?? 0,
+          maxTokens,
+        }),
         ...required,
       },
       signal,

@@ -36,6 +36,7 @@ import { updateChange } from './apply-update.js';
 import { advertisedAddress, describeMethod } from './config.js';
 import type { PeerConfig } from './config.js';
 import { mappingLmErrors } from './lm-failure.js';
+import { memory } from './memory.js';
 import { createPeerMetrics, observeModel } from './peer-metrics.js';
 import { PEER_POLICY, createPeerService } from './peer-service.js';
 import type { ApplyUpdate } from './peer-service.js';
@@ -213,6 +214,7 @@ async function openModel(
     spinning,
     trainable: train,
     maxBatch,
+    memoryBytes: Number(memory().memoryLimitBytes),
     onProgress,
   });
   return { engine, codec };

@@ -71,3 +71,73 @@ test('a closed queue finishes what it has and refuses the rest', async () => {
   await job;
   equal(done, true);
 });
+
+test('shared jobs run beside one another; one that wants the engine alone waits for them, and later ones for it', async () => {
+  const queue = createEngineQueue(() => 0);
+  const events: string[] = [];
+  const [a, b] = [deferred<void>(), deferred<void>()];
+  const job = (name: string, end: Promise<void>) => async (): Promise<void> => {
+    events.push(`${name} begins`);
+    await end;
+    events.push(`${name} ends`);
+  };
+  const jobs = [
+    queue.share('generating', job('a', a.promise)),
+    queue.share('scoring', job('b', b.promise)),
+    queue.run('training', job('alone', Promise.resolve())),
+    queue.share('scoring', job('later', Promise.resolve())),
+  ];
+  await new Promise(setImmediate);
+  deepEqual(events, ['a begins', 'b begins']);
+  equal(queue.activity, 'scoring');
+  b.resolve();
+  await new Promise(setImmediate);
+  equal(queue.activity, 'generating');
+  a.resolve();
+  await Promise.all(jobs);
+  deepEqual(events.slice(2), [
+    'b ends',
+    'a ends',
+    'alone begins',
+    'alone ends',
+    'later begins',
+    'later ends',
+  ]);
+});
+
+test('a job that outlives others begins before those asked for later, which do not wait for its end', async () => {
+  const queue = createEngineQueue(() => 0);
+  const events: string[] = [];
+  const gate = deferred<void>();
+  const lasting = queue.share(
+    'generating',
+    async () => {
+      events.push('lasting begins');
+      await gate.promise;
+      events.push('lasting ends');
+    },
+    { outlives: true },
+  );
+  await queue.run('training', async () => void events.push('trained'));
+  deepEqual(events, ['lasting begins', 'trained']);
+  let closed = false;
+  const closing = queue.close().then(() => (closed = true));
+  await new Promise(setImmediate);
+  equal(closed, false);
+  gate.resolve();
+  await Promise.all([lasting, closing]);
+  deepEqual(events, ['lasting begins', 'trained', 'lasting ends']);
+});
+
+test('time counts once, however many jobs share it', async () => {
+  let now = 0;
+  const queue = createEngineQueue(() => now);
+  const gate = deferred<void>();
+  const jobs = [1, 2].map(() => queue.share('generating', () => gate.promise));
+  await new Promise(setImmediate);
+  now = 10;
+  gate.resolve();
+  await Promise.all(jobs);
+  now = 20;
+  equal(queue.utilization, 0.5);
+});

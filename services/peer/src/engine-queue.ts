@@ -3,7 +3,7 @@ import { ParleyError } from '@parley/runtime';
 /** What the engine can be doing, as `DescribeResponse.activity` names it. */
 export type Activity = 'generating' | 'scoring' | 'training' | 'loading';
 
-/** The engine's one queue: jobs run one at a time in the order in which they were asked for. */
+/** The engine's one queue: jobs begin in the order in which they were asked for; some run beside others. */
 export interface EngineQueue {
   /** What the engine does now. */
   readonly activity: Activity | 'idle';
@@ -18,6 +18,17 @@ export interface EngineQueue {
    * @throws what the job throws, the signal's reason, or ParleyError SHUTTING_DOWN after {@link close}
    */
   run<T>(activity: Activity, job: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+  /**
+   * Runs a job beside others of its kind, once all that {@link run} was asked for before have ended. Those that it is asked for
+   * later wait for this one, unless the job `outlives` them: then they only begin after it.
+   *
+   * @throws as {@link run}
+   */
+  share<T>(
+    activity: Activity,
+    job: () => Promise<T>,
+    options?: { readonly signal?: AbortSignal; readonly outlives?: boolean },
+  ): Promise<T>;
   /** Refuses new jobs; resolves when those that were asked for have ended. Idempotent. */
   close(): Promise<void>;
 }
@@ -31,55 +42,76 @@ export function createEngineQueue(
   onBusy: (activity: Activity, seconds: number) => void = () => undefined,
 ): EngineQueue {
   const createdMs = nowMs();
-  let activity: Activity | 'idle' = 'idle';
+  const running: Activity[] = [];
   let depth = 0;
   let busyMs = 0;
   let busySinceMs = 0;
   let closed = false;
-  let tail: Promise<unknown> = Promise.resolve();
+  /** The end of the last job that had the engine to itself. */
+  let lastAlone: Promise<unknown> = Promise.resolve();
+  /** Shared jobs that the next job of that kind waits for. */
+  const awaited = new Set<Promise<unknown>>();
+  /** Shared jobs that nobody but {@link EngineQueue.close} waits for. */
+  const outliving = new Set<Promise<unknown>>();
 
   const execute = async <T>(name: Activity, job: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
     signal?.throwIfAborted();
-    activity = name;
-    busySinceMs = nowMs();
+    const startedMs = nowMs();
+    if (running.length === 0) busySinceMs = startedMs;
+    running.push(name);
     try {
       return await job();
     } finally {
-      const jobMs = nowMs() - busySinceMs;
-      busyMs += jobMs;
-      activity = 'idle';
-      onBusy(name, jobMs / 1000);
+      running.splice(running.indexOf(name), 1);
+      const endedMs = nowMs();
+      if (running.length === 0) busyMs += endedMs - busySinceMs;
+      onBusy(name, (endedMs - startedMs) / 1000);
     }
   };
+  const enqueue = async <T>(start: () => Promise<T>): Promise<T> => {
+    if (closed)
+      throw new ParleyError(
+        'SHUTTING_DOWN',
+        'The peer is stopping and takes no more work; ask again when it is back',
+      );
+    depth++;
+    return start();
+  };
+  const settled = (result: Promise<unknown>): Promise<unknown> =>
+    result.then(
+      () => depth--,
+      () => depth--,
+    );
   return {
     get activity() {
-      return activity;
+      return running.at(-1) ?? 'idle';
     },
     get depth() {
       return depth;
     },
     get utilization() {
       const now = nowMs();
-      const busy = busyMs + (activity === 'idle' ? 0 : now - busySinceMs);
+      const busy = busyMs + (running.length === 0 ? 0 : now - busySinceMs);
       return now > createdMs ? Math.min(1, busy / (now - createdMs)) : 0;
     },
-    async run(name, job, signal) {
-      if (closed)
-        throw new ParleyError(
-          'SHUTTING_DOWN',
-          'The peer is stopping and takes no more work; ask again when it is back',
-        );
-      depth++;
-      const result = tail.then(() => execute(name, job, signal));
-      tail = result.then(
-        () => depth--,
-        () => depth--,
-      );
-      return result;
-    },
+    run: (name, job, signal) =>
+      enqueue(() => {
+        const result = Promise.all([lastAlone, ...awaited]).then(() => execute(name, job, signal));
+        lastAlone = settled(result);
+        return result;
+      }),
+    share: (name, job, { signal, outlives = false } = {}) =>
+      enqueue(() => {
+        // Several turns of the microtask queue after the same promise, as `run` takes, so that the order of asking is kept.
+        const result = Promise.all([lastAlone]).then(() => execute(name, job, signal));
+        const others = outlives ? outliving : awaited;
+        const end = settled(result).finally(() => others.delete(end));
+        others.add(end);
+        return result;
+      }),
     async close() {
       closed = true;
-      await tail;
+      await Promise.all([lastAlone, ...awaited, ...outliving]);
     },
   };
 }

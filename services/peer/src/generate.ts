@@ -1,13 +1,21 @@
 import { create } from '@bufbuild/protobuf';
-import { CompletionSchema, FinishReason, GenerateResponseSchema } from '@parley/contracts';
+import {
+  CompletionSchema,
+  FinishReason,
+  GenerateResponseSchema,
+  GeneratedTokenSchema,
+  TokenLogProbSchema,
+} from '@parley/contracts';
 import type {
   Completion,
   GenerateItem,
   GenerateRequest,
   GenerateResponse,
+  GeneratedToken,
   Sampling,
 } from '@parley/contracts';
-import type { Completion as EngineCompletion, LanguageModelInfo } from '@parley/lm';
+import { samplingProblems } from '@parley/lm';
+import type { Completion as EngineCompletion, GenerateOptions, LanguageModelInfo } from '@parley/lm';
 import { encodeAll } from './encode-all.js';
 import { idProblems, refuseProblems, toItemFailure, tooLong } from './item-failure.js';
 import type { PeerMetrics } from './peer-metrics.js';
@@ -46,16 +54,10 @@ export async function generate(
       else ready.push({ itemId, ...item });
     }
     if (ready.length === 0) return;
-    const options = {
-      maxTokens: sampling.maxTokens,
-      temperature: sampling.temperature,
-      topP: sampling.topP === 0 ? 1 : sampling.topP,
-      stopTokens: codec.endTokens,
-      stopStrings: sampling.stop,
-    };
+    const options = { ...toOptions(sampling), stopTokens: codec.endTokens };
     const onCompletion = (index: number, answer: EngineCompletion) => {
       const { itemId, prompt } = ready[index];
-      respond(itemId, { case: 'completion', value: toCompletion(codec, prompt, answer, sampling.stop) });
+      respond(itemId, { case: 'completion', value: toCompletion(codec, prompt, answer, sampling) });
     };
     const items = ready.map(({ prompt, seed }) => ({ prompt, seed }));
     await engine.generate(items, options, { onCompletion, signal });
@@ -71,19 +73,37 @@ function measure({ items, tokens }: PeerMetrics, outcome: GenerateResponse['outc
 
 function checkRequest({ items, sampling }: GenerateRequest): Sampling {
   const problems = idProblems(items);
-  if (sampling === undefined) {
-    problems.push('sampling is missing');
-  } else {
-    const { temperature, topP, maxTokens, stop } = sampling;
-    if (!(temperature >= 0 && temperature < Infinity))
-      problems.push(`sampling.temperature is ${temperature}, must be finite and at least 0`);
-    if (!(topP >= 0 && topP <= 1)) problems.push(`sampling.top_p is ${topP}, must be from 0 to 1`);
-    if (maxTokens < 1) problems.push('sampling.max_tokens is 0, must be at least 1');
-    if (stop.includes(''))
-      problems.push('sampling.stop holds an empty string, which would end every answer at once');
-  }
+  if (sampling === undefined) problems.push('sampling is missing');
+  else problems.push(...samplingProblems(toOptions(sampling), WIRE_NAMES));
   refuseProblems('Generate request', problems);
   return sampling!;
+}
+
+/** Fields of `Sampling` by the engine's options. */
+const WIRE_NAMES = {
+  maxTokens: 'sampling.max_tokens',
+  temperature: 'sampling.temperature',
+  topK: 'sampling.top_k',
+  topP: 'sampling.top_p',
+  minP: 'sampling.min_p',
+  repetitionPenalty: 'sampling.repetition_penalty',
+  topLogProbs: 'sampling.top_log_probs',
+  stopStrings: 'sampling.stop',
+};
+
+/** Where the contract's 0 means "off", the engine's 1 does. */
+function toOptions({ stop, topP, repetitionPenalty, topLogProbs, ...same }: Sampling): GenerateOptions {
+  const { maxTokens, temperature, topK, minP } = same;
+  return {
+    maxTokens,
+    temperature,
+    topK,
+    topP: topP === 0 ? 1 : topP,
+    minP,
+    repetitionPenalty: repetitionPenalty === 0 ? 1 : repetitionPenalty,
+    topLogProbs: topLogProbs ?? 0,
+    stopStrings: stop,
+  };
 }
 
 function encodePrompt(
@@ -109,7 +129,7 @@ function toCompletion(
   codec: TextCodec,
   prompt: number[],
   answer: EngineCompletion,
-  stop: string[],
+  { stop, topLogProbs }: Sampling,
 ): Completion {
   return create(CompletionSchema, {
     text: codec.text(answer.tokens, stop),
@@ -118,5 +138,17 @@ function toCompletion(
     completionTokens: answer.tokens.length,
     logProb: answer.logProbs.reduce((sum, value) => sum + value, 0),
     meanEntropy: answer.meanEntropy,
+    tokens: topLogProbs === undefined ? [] : toGeneratedTokens(codec, answer),
   });
+}
+
+function toGeneratedTokens(codec: TextCodec, answer: EngineCompletion): GeneratedToken[] {
+  const describe = ({ token, logProb }: { token: number; logProb: number }) =>
+    create(TokenLogProbSchema, { token, text: codec.tokenText(token), logProb });
+  return answer.tokens.map((token, position) =>
+    create(GeneratedTokenSchema, {
+      chosen: describe({ token, logProb: answer.logProbs[position] }),
+      likeliest: (answer.topLogProbs?.[position] ?? []).map(describe),
+    }),
+  );
 }

@@ -28,6 +28,7 @@ const REASONS: Readonly<Record<LmErrorReason, Reason>> = {
   WEIGHT_NOT_FINITE: 'WEIGHT_NOT_FINITE',
   // The same update would diverge again: it is the update that will never do.
   GRADIENT_NOT_FINITE: 'TRAINING_DIVERGED',
+  MEMORY_EXCEEDED: 'MEMORY_EXCEEDED',
   ABORTED: 'CANCELLED',
   MODEL_CLOSED: 'SHUTTING_DOWN',
   EXECUTION_PROVIDER_UNAVAILABLE: 'CONFIG_INVALID',

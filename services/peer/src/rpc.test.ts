@@ -112,6 +112,29 @@ test('a peer answers, scores and describes itself', async (t) => {
     ok(logProb < 0 && Number.isFinite(logProb) && meanEntropy > 0);
   });
 
+  await t.test('settings of sampling reach the engine, and tokens are reported with their text', async () => {
+    const ask = async (sampling: object) => {
+      const [response] = await answers(peer, {
+        items: [question('a')],
+        sampling: { ...GREEDY, ...sampling },
+      });
+      ok(response?.outcome.case === 'completion');
+      return response.outcome.value;
+    };
+    const greedy = await ask({ topLogProbs: 0 });
+    equal(greedy.tokens.length, 12);
+    equal(greedy.tokens.map(({ chosen }) => chosen!.text).join(''), greedy.text);
+    ok(greedy.tokens.every(({ likeliest }) => likeliest.length === 0));
+    equal((await ask({})).tokens.length, 0);
+    const ids = ({ tokens }: typeof greedy) => tokens.map(({ chosen }) => chosen!.token);
+    // One candidate leaves no choice: top-k of 1, or nothing as likely as the likeliest.
+    for (const filter of [{ topK: 1 }, { minP: 1 }])
+      deepEqual(ids(await ask({ ...filter, temperature: 1, topLogProbs: 2 })), ids(greedy));
+    const penalised = await ask({ repetitionPenalty: 100, topLogProbs: 2 });
+    ok(new Set(ids(penalised)).size > new Set(ids(greedy)).size, 'what was said is not repeated');
+    for (const { likeliest } of penalised.tokens) ok(likeliest[0].logProb >= likeliest[1].logProb);
+  });
+
   await t.test('an item is answered alike whatever it is batched with, and by its own seed', async () => {
     const sampling = { ...GREEDY, temperature: 1 };
     const alone = textOf((await answers(peer, { items: [question('a')], sampling }))[0]);
@@ -208,6 +231,17 @@ test('a peer answers, scores and describes itself', async (t) => {
         await refusal(peer.client.score({ items: [] }), 'INVALID_ARGUMENT', 'REQUEST_INVALID'),
       ),
     );
+    const contradictory = answers(peer, {
+      items: [question('a')],
+      sampling: { ...GREEDY, topK: 5, minP: 0.1, repetitionPenalty: 1000, topLogProbs: 21 },
+    });
+    const problems = await refusal(contradictory, 'INVALID_ARGUMENT', 'REQUEST_INVALID');
+    for (const part of [
+      'sampling.temperature 0 always takes the likeliest token, so sampling.top_k 5 and sampling.min_p 0.1',
+      'sampling.repetition_penalty is 1000, give a number in [0.01, 100]',
+      'sampling.top_log_probs is 21, give an integer in [0, 20]',
+    ])
+      ok(problems.includes(part), problems);
     await refusal(peer.client.applyUpdate({}), 'INVALID_ARGUMENT', 'REQUEST_INVALID');
     await refusal(peer.client.restore({ requestId: 'x' }), 'INVALID_ARGUMENT', 'REQUEST_INVALID');
     await refusal(peer.client.snapshot({}), 'INVALID_ARGUMENT', 'REQUEST_INVALID');

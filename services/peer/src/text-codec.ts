@@ -22,6 +22,8 @@ export interface TextCodec {
   span(prompt: readonly number[], prefix: string, continuation: string, includeEnd: boolean): EncodedSpan;
   /** Text of generated tokens up to the end token or the first stop string, neither of them included. */
   text(tokens: readonly number[], stop: readonly string[]): string;
+  /** One token by itself, special ones written out; U+FFFD stands for bytes that are no whole character. */
+  tokenText(token: number): string;
 }
 
 /** The codec of a model folder's tokenizer and prompt template. */
@@ -55,5 +57,6 @@ export function createTextCodec(tokenizer: Tokenizer, template: PromptTemplate):
       const cut = Math.min(...stop.map((word) => text.indexOf(word)).filter((at) => at >= 0), text.length);
       return text.slice(0, cut);
     },
+    tokenText: (token) => tokenizer.decode([token], { skipSpecialTokens: false }),
   };
 }

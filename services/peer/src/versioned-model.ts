@@ -49,8 +49,8 @@ export interface ReadRequest {
 }
 
 /**
- * A model whose weights have versions. Reads and changes take turns; a read sees one version from beginning to end. A
- * change is committed to disk, then published, and only then the next one begins: versions reach the bus without gaps.
+ * A model whose weights have versions. A read sees one version from beginning to end; reads go on beside one another, and
+ * generations on a model that keeps versions (LoRA) also beside changes. A change is committed to disk, then published, and only then the next one begins: versions reach the bus without gaps.
  */
 export interface VersionedModel {
   readonly info: LanguageModel['info'];
@@ -101,15 +101,12 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
   let published = 0;
   let lost: ParleyError | undefined;
 
-  const onEngine = <T>(activity: Activity, work: () => Promise<T>, signal?: AbortSignal): Promise<T> =>
-    engine.run(
-      activity,
-      () => {
-        if (lost) throw lost;
-        return mappingLmErrors(work);
-      },
-      signal,
-    );
+  const unlessLost =
+    <T>(work: () => Promise<T>) =>
+    (): Promise<T> => {
+      if (lost) throw lost;
+      return mappingLmErrors(work);
+    };
   const backToCommitted = async () => {
     try {
       await model.importState(await store.reload());
@@ -174,14 +171,15 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
       return engine.depth;
     },
     async read({ activity, version, signal }, work) {
-      return onEngine(
-        activity,
-        async () => {
-          if (version !== undefined) checkVersion(store.head, version);
-          return work(model, store.head.version);
-        },
+      const job = unlessLost(async () => {
+        if (version !== undefined) checkVersion(store.head, version);
+        return work(model, store.head.version);
+      });
+      // The engine takes all of a generation in at once, and ends it with the weights it began with.
+      return engine.share(activity, job, {
         signal,
-      );
+        outlives: activity === 'generating' && model.info.keepsVersions,
+      });
     },
     async advance(change, signal) {
       return changes.run(
@@ -193,7 +191,11 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
           if (version !== undefined)
             return { committed: await recordOf(store.head, version, change, versions), repeated: true };
           const apply = await mappingLmErrors(() => change.prepare());
-          const { committed, state } = await onEngine(change.activity, () => commit(change, apply), signal);
+          const { committed, state } = await engine.run(
+            change.activity,
+            unlessLost(() => commit(change, apply)),
+            signal,
+          );
           await publish(state.weights);
           metrics.update.observe(taken());
           return { committed, repeated: false };

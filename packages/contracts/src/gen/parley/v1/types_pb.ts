@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/types.proto.
  */
 export const file_parley_v1_types: GenFile = /*@__PURE__*/
-  fileDesc("ChVwYXJsZXkvdjEvdHlwZXMucHJvdG8SCXBhcmxleS52MSI7CgxDb250cmlidXRpb24SDAoEcGVlchgBIAEoCRIPCgdzcGVha2VyGAIgASgNEgwKBHRleHQYAyABKAkiUAoIU2FtcGxpbmcSEwoLdGVtcGVyYXR1cmUYASABKAISDQoFdG9wX3AYAiABKAISEgoKbWF4X3Rva2VucxgDIAEoDRIMCgRzdG9wGAQgAygJImkKDEdlbmVyYXRlSXRlbRIPCgdpdGVtX2lkGAEgASgJEhAKCHF1ZXN0aW9uGAIgASgJEigKB2NvbnRleHQYAyADKAsyFy5wYXJsZXkudjEuQ29udHJpYnV0aW9uEgwKBHNlZWQYBCABKAQipAEKCkNvbXBsZXRpb24SDAoEdGV4dBgBIAEoCRIuCg1maW5pc2hfcmVhc29uGAIgASgOMhcucGFybGV5LnYxLkZpbmlzaFJlYXNvbhIVCg1wcm9tcHRfdG9rZW5zGAMgASgNEhkKEWNvbXBsZXRpb25fdG9rZW5zGAQgASgNEhAKCGxvZ19wcm9iGAUgASgBEhQKDG1lYW5fZW50cm9weRgGIAEoASIuCgtJdGVtRmFpbHVyZRIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSKTAQoJU2NvcmVJdGVtEg8KB2l0ZW1faWQYASABKAkSEAoIcXVlc3Rpb24YAiABKAkSKAoHY29udGV4dBgDIAMoCzIXLnBhcmxleS52MS5Db250cmlidXRpb24SDgoGcHJlZml4GAQgASgJEhQKDGNvbnRpbnVhdGlvbhgFIAEoCRITCgtpbmNsdWRlX2VuZBgGIAEoCCIuCgpMaWtlbGlob29kEhAKCGxvZ19wcm9iGAEgASgBEg4KBnRva2VucxgCIAEoDSJDChBXZWlnaHRzUmVmZXJlbmNlEgsKA3VyaRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBCL8AQoQVHJhaW5pbmdTZXR0aW5ncxIVCg1sZWFybmluZ19yYXRlGAEgASgBEhAKCHNjaGVkdWxlGAIgASgJEiEKGWZpbmFsX2xlYXJuaW5nX3JhdGVfcmF0aW8YAyABKAESDgoGZXBvY2hzGAQgASgNEhYKDm1pbmliYXRjaF9zaXplGAUgASgNEhUKDW1heF9ncmFkX25vcm0YBiABKAESFAoMd2VpZ2h0X2RlY2F5GAcgASgBEg0KBWJldGExGAggASgBEg0KBWJldGEyGAkgASgBEg8KB2Vwc2lsb24YCiABKAESGAoQYW5jaG9yX3JlZmVyZW5jZRgLIAEoCSKSAQoKVXBkYXRlSXRlbRIRCglwcm9tcHRfaWQYASABKAkSEAoIcXVlc3Rpb24YAiABKAkSKAoHY29udGV4dBgDIAMoCzIXLnBhcmxleS52MS5Db250cmlidXRpb24SDgoGdGFyZ2V0GAQgASgJEg4KBndlaWdodBgFIAEoARIVCg1hbmNob3Jfd2VpZ2h0GAYgASgBIpQBCg5UcmFpbmluZ1JlcG9ydBINCgVzdGVwcxgBIAEoDRINCgVpdGVtcxgCIAEoDRIRCgltZWFuX2xvc3MYAyABKAESGAoQbWVhbl9hbmNob3JfbG9zcxgEIAEoARIWCg5tZWFuX2dyYWRfbm9ybRgFIAEoARIOCgZ0b2tlbnMYBiABKAQSDwoHc2Vjb25kcxgHIAEoASpfCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAJiBnByb3RvMw");
+  fileDesc("ChVwYXJsZXkvdjEvdHlwZXMucHJvdG8SCXBhcmxleS52MSI7CgxDb250cmlidXRpb24SDAoEcGVlchgBIAEoCRIPCgdzcGVha2VyGAIgASgNEgwKBHRleHQYAyABKAkiuAEKCFNhbXBsaW5nEhMKC3RlbXBlcmF0dXJlGAEgASgCEg0KBXRvcF9wGAIgASgCEhIKCm1heF90b2tlbnMYAyABKA0SDAoEc3RvcBgEIAMoCRINCgV0b3BfaxgFIAEoDRINCgVtaW5fcBgGIAEoAhIaChJyZXBldGl0aW9uX3BlbmFsdHkYByABKAISGgoNdG9wX2xvZ19wcm9icxgIIAEoDUgAiAEBQhAKDl90b3BfbG9nX3Byb2JzImkKDEdlbmVyYXRlSXRlbRIPCgdpdGVtX2lkGAEgASgJEhAKCHF1ZXN0aW9uGAIgASgJEigKB2NvbnRleHQYAyADKAsyFy5wYXJsZXkudjEuQ29udHJpYnV0aW9uEgwKBHNlZWQYBCABKAQizwEKCkNvbXBsZXRpb24SDAoEdGV4dBgBIAEoCRIuCg1maW5pc2hfcmVhc29uGAIgASgOMhcucGFybGV5LnYxLkZpbmlzaFJlYXNvbhIVCg1wcm9tcHRfdG9rZW5zGAMgASgNEhkKEWNvbXBsZXRpb25fdG9rZW5zGAQgASgNEhAKCGxvZ19wcm9iGAUgASgBEhQKDG1lYW5fZW50cm9weRgGIAEoARIpCgZ0b2tlbnMYByADKAsyGS5wYXJsZXkudjEuR2VuZXJhdGVkVG9rZW4iZQoOR2VuZXJhdGVkVG9rZW4SJwoGY2hvc2VuGAEgASgLMhcucGFybGV5LnYxLlRva2VuTG9nUHJvYhIqCglsaWtlbGllc3QYAiADKAsyFy5wYXJsZXkudjEuVG9rZW5Mb2dQcm9iIj0KDFRva2VuTG9nUHJvYhINCgV0b2tlbhgBIAEoDRIMCgR0ZXh0GAIgASgJEhAKCGxvZ19wcm9iGAMgASgBIi4KC0l0ZW1GYWlsdXJlEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIpMBCglTY29yZUl0ZW0SDwoHaXRlbV9pZBgBIAEoCRIQCghxdWVzdGlvbhgCIAEoCRIoCgdjb250ZXh0GAMgAygLMhcucGFybGV5LnYxLkNvbnRyaWJ1dGlvbhIOCgZwcmVmaXgYBCABKAkSFAoMY29udGludWF0aW9uGAUgASgJEhMKC2luY2x1ZGVfZW5kGAYgASgIIi4KCkxpa2VsaWhvb2QSEAoIbG9nX3Byb2IYASABKAESDgoGdG9rZW5zGAIgASgNIkMKEFdlaWdodHNSZWZlcmVuY2USCwoDdXJpGAEgASgJEg4KBnNoYTI1NhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEIvwBChBUcmFpbmluZ1NldHRpbmdzEhUKDWxlYXJuaW5nX3JhdGUYASABKAESEAoIc2NoZWR1bGUYAiABKAkSIQoZZmluYWxfbGVhcm5pbmdfcmF0ZV9yYXRpbxgDIAEoARIOCgZlcG9jaHMYBCABKA0SFgoObWluaWJhdGNoX3NpemUYBSABKA0SFQoNbWF4X2dyYWRfbm9ybRgGIAEoARIUCgx3ZWlnaHRfZGVjYXkYByABKAESDQoFYmV0YTEYCCABKAESDQoFYmV0YTIYCSABKAESDwoHZXBzaWxvbhgKIAEoARIYChBhbmNob3JfcmVmZXJlbmNlGAsgASgJIpIBCgpVcGRhdGVJdGVtEhEKCXByb21wdF9pZBgBIAEoCRIQCghxdWVzdGlvbhgCIAEoCRIoCgdjb250ZXh0GAMgAygLMhcucGFybGV5LnYxLkNvbnRyaWJ1dGlvbhIOCgZ0YXJnZXQYBCABKAkSDgoGd2VpZ2h0GAUgASgBEhUKDWFuY2hvcl93ZWlnaHQYBiABKAEilAEKDlRyYWluaW5nUmVwb3J0Eg0KBXN0ZXBzGAEgASgNEg0KBWl0ZW1zGAIgASgNEhEKCW1lYW5fbG9zcxgDIAEoARIYChBtZWFuX2FuY2hvcl9sb3NzGAQgASgBEhYKDm1lYW5fZ3JhZF9ub3JtGAUgASgBEg4KBnRva2VucxgGIAEoBBIPCgdzZWNvbmRzGAcgASgBKl8KDEZpbmlzaFJlYXNvbhIdChlGSU5JU0hfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSRklOSVNIX1JFQVNPTl9TVE9QEAESGAoURklOSVNIX1JFQVNPTl9MRU5HVEgQAmIGcHJvdG8z");
 
 /**
  * An answer that a peer has already given to the question, shown to the peers that answer after it.
@@ -51,20 +51,23 @@ export const ContributionSchema: GenMessage<Contribution> = /*@__PURE__*/
   messageDesc(file_parley_v1_types, 0);
 
 /**
- * How tokens are chosen.
+ * How tokens are chosen from a model's logits, in this order, which is that of Hugging Face transformers: repetition
+ * penalty, temperature, top-k, top-p, min-p. A peer refuses what it cannot do, reason REQUEST_INVALID, and filters at
+ * temperature 0, which would change nothing.
  *
  * @generated from message parley.v1.Sampling
  */
 export type Sampling = Message<"parley.v1.Sampling"> & {
   /**
-   * Softmax temperature. 0 is greedy decoding; ties go to the lowest token id.
+   * Softmax temperature: 0, or at least 1e-6. 0 is greedy decoding; ties go to the lowest token id.
    *
    * @generated from field: float temperature = 1;
    */
   temperature: number;
 
   /**
-   * Nucleus mass in (0, 1]. 0 means 1: no truncation.
+   * Nucleus mass in (0, 1]: the fewest likeliest tokens are drawn from whose share of what top-k left reaches it. 0 means
+   * 1: no truncation.
    *
    * @generated from field: float top_p = 2;
    */
@@ -78,11 +81,41 @@ export type Sampling = Message<"parley.v1.Sampling"> & {
   maxTokens: number;
 
   /**
-   * Generation ends before any of these strings appears in the text. They are not part of the completion.
+   * Generation ends before any of these strings appears in the text, wherever tokens begin and end. They are not part of
+   * the completion's text; the tokens up to the one that completed the string count, in number and in probability.
    *
    * @generated from field: repeated string stop = 4;
    */
   stop: string[];
+
+  /**
+   * Only this many likeliest tokens are drawn from, ties by token id. 0: all of them.
+   *
+   * @generated from field: uint32 top_k = 5;
+   */
+  topK: number;
+
+  /**
+   * Only tokens at least this many times as likely as the likeliest are drawn from, in [0, 1]. 0: all of them.
+   *
+   * @generated from field: float min_p = 6;
+   */
+  minP: number;
+
+  /**
+   * The logit of every token that the prompt or the completion holds already is divided by this if it is positive, else
+   * multiplied by it (Keskar et al., arXiv 1909.05858). In [0.01, 100]; 0 means 1: no penalty.
+   *
+   * @generated from field: float repetition_penalty = 7;
+   */
+  repetitionPenalty: number;
+
+  /**
+   * If set, Completion.tokens reports every token with its log-probability, beside this many of the likeliest; at most 20.
+   *
+   * @generated from field: optional uint32 top_log_probs = 8;
+   */
+  topLogProbs?: number | undefined;
 };
 
 /**
@@ -181,6 +214,14 @@ export type Completion = Message<"parley.v1.Completion"> & {
    * @generated from field: double mean_entropy = 6;
    */
   meanEntropy: number;
+
+  /**
+   * Every generated token, if Sampling.top_log_probs was set; those of a stop string and an end token included, although
+   * text ends before them.
+   *
+   * @generated from field: repeated parley.v1.GeneratedToken tokens = 7;
+   */
+  tokens: GeneratedToken[];
 };
 
 /**
@@ -189,6 +230,70 @@ export type Completion = Message<"parley.v1.Completion"> & {
  */
 export const CompletionSchema: GenMessage<Completion> = /*@__PURE__*/
   messageDesc(file_parley_v1_types, 3);
+
+/**
+ * A token that was chosen, and what else was likely there.
+ *
+ * @generated from message parley.v1.GeneratedToken
+ */
+export type GeneratedToken = Message<"parley.v1.GeneratedToken"> & {
+  /**
+   * The chosen token.
+   *
+   * @generated from field: parley.v1.TokenLogProb chosen = 1;
+   */
+  chosen?: TokenLogProb | undefined;
+
+  /**
+   * The likeliest tokens at this position by falling log-probability, ties by id; the chosen one may be among them. As
+   * many as Sampling.top_log_probs says, or the whole vocabulary if that is smaller.
+   *
+   * @generated from field: repeated parley.v1.TokenLogProb likeliest = 2;
+   */
+  likeliest: TokenLogProb[];
+};
+
+/**
+ * Describes the message parley.v1.GeneratedToken.
+ * Use `create(GeneratedTokenSchema)` to create a new message.
+ */
+export const GeneratedTokenSchema: GenMessage<GeneratedToken> = /*@__PURE__*/
+  messageDesc(file_parley_v1_types, 4);
+
+/**
+ * A token and how likely it was.
+ *
+ * @generated from message parley.v1.TokenLogProb
+ */
+export type TokenLogProb = Message<"parley.v1.TokenLogProb"> & {
+  /**
+   * Id in the peer's vocabulary.
+   *
+   * @generated from field: uint32 token = 1;
+   */
+  token: number;
+
+  /**
+   * The token by itself as text; U+FFFD stands for bytes that are no whole character.
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+
+  /**
+   * Natural-log probability under the model at temperature 1, before penalty and filters.
+   *
+   * @generated from field: double log_prob = 3;
+   */
+  logProb: number;
+};
+
+/**
+ * Describes the message parley.v1.TokenLogProb.
+ * Use `create(TokenLogProbSchema)` to create a new message.
+ */
+export const TokenLogProbSchema: GenMessage<TokenLogProb> = /*@__PURE__*/
+  messageDesc(file_parley_v1_types, 5);
 
 /**
  * A typed failure of one item: never an empty answer, never a zero score.
@@ -216,7 +321,7 @@ export type ItemFailure = Message<"parley.v1.ItemFailure"> & {
  * Use `create(ItemFailureSchema)` to create a new message.
  */
 export const ItemFailureSchema: GenMessage<ItemFailure> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 4);
+  messageDesc(file_parley_v1_types, 6);
 
 /**
  * A span of text whose likelihood is asked for.
@@ -273,7 +378,7 @@ export type ScoreItem = Message<"parley.v1.ScoreItem"> & {
  * Use `create(ScoreItemSchema)` to create a new message.
  */
 export const ScoreItemSchema: GenMessage<ScoreItem> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 5);
+  messageDesc(file_parley_v1_types, 7);
 
 /**
  * Log-likelihood of a span.
@@ -301,7 +406,7 @@ export type Likelihood = Message<"parley.v1.Likelihood"> & {
  * Use `create(LikelihoodSchema)` to create a new message.
  */
 export const LikelihoodSchema: GenMessage<Likelihood> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 6);
+  messageDesc(file_parley_v1_types, 8);
 
 /**
  * The weights of a peer at one version, stored outside the message.
@@ -336,7 +441,7 @@ export type WeightsReference = Message<"parley.v1.WeightsReference"> & {
  * Use `create(WeightsReferenceSchema)` to create a new message.
  */
 export const WeightsReferenceSchema: GenMessage<WeightsReference> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 7);
+  messageDesc(file_parley_v1_types, 9);
 
 /**
  * How a peer turns an update's items into optimiser steps. AdamW (Loshchilov & Hutter 2019).
@@ -430,7 +535,7 @@ export type TrainingSettings = Message<"parley.v1.TrainingSettings"> & {
  * Use `create(TrainingSettingsSchema)` to create a new message.
  */
 export const TrainingSettingsSchema: GenMessage<TrainingSettings> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 8);
+  messageDesc(file_parley_v1_types, 10);
 
 /**
  * One training example of an update.
@@ -487,7 +592,7 @@ export type UpdateItem = Message<"parley.v1.UpdateItem"> & {
  * Use `create(UpdateItemSchema)` to create a new message.
  */
 export const UpdateItemSchema: GenMessage<UpdateItem> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 9);
+  messageDesc(file_parley_v1_types, 11);
 
 /**
  * What an update did to a peer.
@@ -550,7 +655,7 @@ export type TrainingReport = Message<"parley.v1.TrainingReport"> & {
  * Use `create(TrainingReportSchema)` to create a new message.
  */
 export const TrainingReportSchema: GenMessage<TrainingReport> = /*@__PURE__*/
-  messageDesc(file_parley_v1_types, 10);
+  messageDesc(file_parley_v1_types, 12);
 
 /**
  * Why a completion ended.
