@@ -18,7 +18,7 @@ export interface DownloadOptions {
 
 /**
  * Downloads a file, through broken and silent connections and restarts of this process. What arrived stays in
- * `<path>.incomplete` and is gone on with (RFC 9110, Range) where a digest or an entity tag will tell whether it still
+ * {@link partialPath} and is gone on with (RFC 9110, Range) where a digest or an entity tag will tell whether it still
  * belongs together. The file appears at `path` complete, with the size and the digest that it should have, or not at all.
  *
  * @returns its size in bytes
@@ -27,25 +27,31 @@ export interface DownloadOptions {
  */
 export async function download(file: RemoteFile, path: string, options: DownloadOptions): Promise<number> {
   const { transport } = options;
+  const partial = partialPath(path);
   let isSecondTry = false;
   return persist(transport, async (progressed) => {
-    const size = await receive(file, `${path}.incomplete`, options, progressed);
-    const wrong = await wrongContent(file, `${path}.incomplete`, size);
+    const size = await receive(file, partial, options, progressed);
+    const wrong = await wrongContent(file, partial, size);
     if (wrong !== undefined) {
-      await discard(`${path}.incomplete`, options);
+      await discard(partial, options);
       if (isSecondTry) throw new ParleyError('DIGEST_MISMATCH', wrong, { details: { url: file.url } });
       isSecondTry = true;
       throw new Interruption(wrong);
     }
-    await rename(`${path}.incomplete`, path);
-    await rm(tagOf(`${path}.incomplete`), { force: true });
+    await rename(partial, path);
+    await rm(tagOf(partial), { force: true });
     return size;
   });
 }
 
+/** Where a file is until it is whole. Not `<path>.incomplete`: that is where older programs of Hugging Face write at the same time. */
+export function partialPath(path: string): string {
+  return `${path}.parley.incomplete`;
+}
+
 /** Bytes of a file that an earlier download left. */
 export async function downloadedBytes(path: string): Promise<number> {
-  return (await fileSize(`${path}.incomplete`)) ?? 0;
+  return (await fileSize(partialPath(path))) ?? 0;
 }
 
 /** Fills the partial file up. @returns its size */

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { scanCacheDir } from '@huggingface/hub';
 import { checkpointDigest } from './checkpoint-digest.js';
+import { partialPath } from './download.js';
 import { requireRoom } from './room.js';
 import {
   HASTE_IN_SILENCE,
@@ -161,7 +162,7 @@ test('a partial file of other content ends with the right one', async (t) => {
   );
   for (const left of ['of something else', Buffer.alloc(WEIGHTS), Buffer.alloc(WEIGHTS + 1)]) {
     await rm(blob);
-    await writeFile(`${blob}.incomplete`, left);
+    await writeFile(partialPath(blob), left);
     await obtain('hf://tiny/llama', env, { refresh: true });
     equal(await checkpointDigest(folder), await checkpointDigest(modelFolder('llama')));
   }

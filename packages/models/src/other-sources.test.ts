@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { readConfig, sha256 } from '@parley/runtime';
 import { checkpointDigest } from './checkpoint-digest.js';
+import { partialPath } from './download.js';
 import { MODEL_FIELDS } from './model-fields.js';
 import { parseModelUri } from './model-uri.js';
 import { copyModel } from './obtain-model.js';
@@ -170,8 +171,8 @@ test('web: what a killed process left is gone on with if the file is still the s
     await rm(folder, { recursive: true });
     const partial = `${folder}.${sha256(`${uri}/`).slice(0, 8)}.partial`;
     await mkdir(partial);
-    await writeFile(join(partial, `${SHARD}.incomplete`), left);
-    await writeFile(join(partial, `${SHARD}.incomplete.etag`), '"tag"');
+    await writeFile(partialPath(join(partial, SHARD)), left);
+    await writeFile(`${partialPath(join(partial, SHARD))}.etag`, '"tag"');
     const before = server.askedFor(SHARD).length;
     await obtain(uri, env);
     deepEqual(
