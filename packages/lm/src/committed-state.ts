@@ -15,7 +15,7 @@ export interface CommittedState {
   /** Name of the peer in its mesh. */
   readonly peer: string;
   readonly version: number;
-  /** `modelFolderDigest` of the checkpoint it started from. */
+  /** Digest of the checkpoint it started from. */
   readonly baseSha256: string;
   readonly trainable: Trainable;
   /** Trainable weights, a safetensors file as `LanguageModel.exportState` gives it. */

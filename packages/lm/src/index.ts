@@ -22,7 +22,6 @@ export type { PeerAnswer, PromptInput, PromptTemplate, PromptTemplateOptions } f
 export { loadPeftAdapter, savePeftAdapter } from './peft-adapter.js';
 export type { LoraSettings, PeftAdapter, PeftAdapterToSave } from './peft-adapter.js';
 export { describeTrainable, parseTrainable } from './describe-trainable.js';
-export { decisiveFile, modelFolderDigest } from './model-folder-digest.js';
 export { committedStateFormat, readCommittedState } from './committed-state.js';
 export type { CommittedState } from './committed-state.js';
 export { initLanguageModel, loadLanguageModel } from './load-language-model.js';

@@ -38,4 +38,3 @@ test('it is the device that was asked for', () => {
 await import('./engine.test.js');
 await import('./golden.test.js');
 await import('./language-model.test.js');
-await import('./sampling-head.test.js');

@@ -42,6 +42,10 @@ export const REASONS = {
     'FAILED_PRECONDITION',
     'A model folder or one of its files is missing, truncated or malformed.',
   ),
+  MODEL_UNKNOWN: reason(
+    'NOT_FOUND',
+    'No model or revision lies where the URI says, or the credentials may not see it.',
+  ),
   TENSOR_INVALID: reason('FAILED_PRECONDITION', 'A tensor is missing or has the wrong shape or type.'),
   ARCHITECTURE_UNKNOWN: reason(
     'INVALID_ARGUMENT',

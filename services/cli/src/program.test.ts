@@ -19,6 +19,7 @@ const COMMANDS = [
   'runs',
   'peers',
   'eval',
+  'pull',
   'pretrain',
   'export',
   'doctor',
@@ -62,6 +63,10 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['watch', 'run-1'], 3, /No mesh is up in .*: start one with `parley up`/],
   [['topology'], 2, /No NATS is named: set PARLEY_NATS_URL/],
   [['topology', '--lease', 'soon'], 2, /"soon" is not a duration with a unit/],
+  [['pull', 'one/two/three'], 2, /"one\/two\/three" is not the name of a model on a hub, such as/],
+  [['pull', 'file:///models/a'], 2, /lies on this machine already/],
+  [['pull', 'a/b', '--token-file', '/no/such/file'], 2, /--token-file \/no\/such\/file: ENOENT/],
+  [['up', '--peer', 'a=gs://bucket/a'], 2, /--peer a=gs:\/\/bucket\/a: .* is none of folder, file:/],
   [['peers'], 3, /or give the address of a coordinator with --coordinator/],
   [['watch', 'run-1', '--coordinator', '127.0.0.1:1'], 3, /the coordinator at 127\.0\.0\.1:1/],
 ];

@@ -7,6 +7,7 @@ import { exportCommand } from './commands/export.js';
 import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
+import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
 import { topologyCommand } from './commands/topology.js';
@@ -29,6 +30,7 @@ Examples:
                                                    measure a model
   parley export --model ./llama --out ./llama-adapter \
     --from .parley/peers/a                         what it learnt, for PEFT
+  parley pull Qwen/Qwen2.5-0.5B-Instruct           fetch one from the hub
 
 Results go to standard output, with --json for programs; everything else goes to standard error.
 
@@ -64,6 +66,7 @@ export function createProgram(cli: Cli, version: string): Command {
     runsCommand(cli),
     peersCommand(cli),
     evalCommand(cli),
+    pullCommand(cli),
     pretrainCommand(cli),
     exportCommand(cli),
     doctorCommand(cli),

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { BUS_FIELDS } from '@parley/bus';
+import { MODEL_FIELDS, MODEL_URIS, parseModelUri } from '@parley/models';
 import { TLS_FIELDS, field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
 import type { Trainable } from '@parley/lm';
@@ -13,7 +14,9 @@ export const PEER_FIELDS = {
     description: 'name in the mesh: letters, digits, "-" and "_", at most 59',
     pattern: NAME,
   }),
-  model: field.path('PARLEY_MODEL', { description: 'Hugging Face model folder' }),
+  model: modelField('PARLEY_MODEL', {
+    description: 'Hugging Face model folder, or where it is fetched from into a cache before the peer serves',
+  }),
   stateDir: field.path('PARLEY_STATE_DIR', {
     description: 'folder of the committed state; made if missing, never shared',
   }),
@@ -64,6 +67,7 @@ export const PEER_FIELDS = {
     min: 1,
     max: 4096,
   }),
+  ...MODEL_FIELDS,
 };
 
 /** Validated settings of a peer. */
@@ -101,6 +105,14 @@ function trainField(env: string, options: FieldOptions<TrainSetting>): Field<Tra
   };
   const values = 'full, lora:RANK, lora:RANK:ALPHA, adapter:/FOLDER';
   return field.parsed(env, options, { values, parse, format });
+}
+
+function modelField(env: string, options: FieldOptions<string>): Field<string> {
+  const parse = (text: string): string => {
+    parseModelUri(text);
+    return text;
+  };
+  return field.parsed(env, options, { values: MODEL_URIS, parse });
 }
 
 function blobsField(env: string, options: FieldOptions<string>): Field<string> {

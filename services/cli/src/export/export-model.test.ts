@@ -12,9 +12,9 @@ import {
   encodeSafetensors,
   loadLanguageModel,
   loadPeftAdapter,
-  modelFolderDigest,
   readModelConfig,
 } from '@parley/lm';
+import { checkpointDigest } from '@parley/models';
 import type { Trainable } from '@parley/lm';
 import { runCommandLine } from '../fixtures/test-cli.js';
 
@@ -41,7 +41,7 @@ test('a state folder is exported as an adapter, a model, and neither of a wrong 
       format: committedStateFormat,
       peer: 'ant',
       version: '7',
-      base_sha256: await modelFolderDigest(model),
+      base_sha256: await checkpointDigest(model),
       method: describeTrainable(adapter.trainable),
       weights_sha256: createHash('sha256').update(adapter.weights).digest('hex'),
     },

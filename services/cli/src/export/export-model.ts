@@ -5,13 +5,13 @@ import {
   LmError,
   loadLanguageModel,
   loadPeftAdapter,
-  modelFolderDigest,
   readCommittedState,
   readModelConfig,
   readSafetensors,
   saveCheckpoint,
   savePeftAdapter,
 } from '@parley/lm';
+import { checkpointDigest } from '@parley/models';
 import type { LoraSettings, ModelConfig, Trainable } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 
@@ -100,7 +100,7 @@ async function readTrained(request: ExportRequest, config: ModelConfig): Promise
 async function readState({ model, from, version, alpha }: ExportRequest): Promise<TrainedWeights> {
   if (alpha !== undefined) throw invalid(`--alpha is for snapshots; ${from} says its own`);
   const state = readCommittedState(from, version);
-  const found = await modelFolderDigest(model);
+  const found = await checkpointDigest(model);
   if (found !== state.baseSha256) {
     throw invalid(
       `Peer ${state.peer} was trained from the checkpoint with SHA-256 ${state.baseSha256}, but ${model} has ${found}. Give ` +
