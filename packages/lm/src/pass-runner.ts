@@ -106,14 +106,14 @@ async function loadFromFiles({ graph, external }: PassGraph, options: RunnerOpti
     writeFileSync(path, toModelBytes(graph));
     const fd = openSync(join(folder, external!.location), 'w');
     try {
-      for (const part of external!.parts) writeFully(fd, part);
+      for (const part of external!.parts()) writeFully(fd, part);
     } finally {
       closeSync(fd);
     }
     return await createSession(path, options);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
-    const bytes = external!.parts.reduce((sum, part) => sum + part.byteLength, 0);
+    const { bytes } = external!;
     throw new LmError(
       'FILE_NOT_WRITTEN',
       `${folder} could not take the ${bytes} bytes of the 8-bit weights: ${(cause as Error).message}. They are written there once, at ` +
