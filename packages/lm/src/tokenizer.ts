@@ -20,7 +20,7 @@ interface HuggingFaceTokenizer {
   encode(
     text: string,
     options: { add_special_tokens: boolean },
-  ): { ids: (number | undefined)[]; tokens: string[] };
+  ): { ids: (number | null | undefined)[]; tokens: string[] };
   decode(
     ids: number[],
     options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
@@ -129,8 +129,8 @@ export function createTokenizer(
     const { ids, tokens } = limited(`encoding ${text.length} characters`, text.length, () =>
       inner.encode(text.replace(loneSurrogates, '\uFFFD'), { add_special_tokens: addSpecialTokens }),
     );
-    if (!ids.every((id) => id !== undefined)) {
-      const unknown = preview(tokens[ids.indexOf(undefined)]);
+    if (!ids.every((id) => typeof id === 'number')) {
+      const unknown = preview(tokens[ids.findIndex((id) => typeof id !== 'number')]);
       throw new LmError(
         'TOKENIZER_INVALID',
         `${label}: the vocabulary, "model.vocab", has no token for ${unknown} and no unknown token. ` +
