@@ -101,6 +101,8 @@ async function perform(
     case 'importState':
       await engine.importState(call.arguments.weights, call.arguments.optimizer);
       return { value: null, transfer: [] };
+    case 'checkParity':
+      return { value: await engine.checkParity(), transfer: [] };
     case 'anchorTo':
       engine.anchorTo(call.arguments.target);
       return { value: null, transfer: [] };

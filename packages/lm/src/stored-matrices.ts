@@ -34,13 +34,19 @@ export interface StoredMatrices {
 }
 
 /** Lays the matrices of the layers out, or that of the `head`. */
-export function storedMatrices(config: ModelConfig, base: BaseWeights, part: 'layers' | 'head'): StoredMatrices {
+export function storedMatrices(
+  config: ModelConfig,
+  base: BaseWeights,
+  part: 'layers' | 'head',
+): StoredMatrices {
   const { layers, head } = parameterNames(config);
   const wanted =
     part === 'head'
       ? [[head]]
       : layers.flatMap(({ query, key, value, output, gate, up, down }) =>
-          [[query, key, value], [output], [gate, up], [down]].map((group) => group.map(({ weight }) => weight)),
+          [[query, key, value], [output], [gate, up], [down]].map((group) =>
+            group.map(({ weight }) => weight),
+          ),
         );
   const location = 'matrices.bin';
   const groups = new Map<string, StoredGroup>();
@@ -70,14 +76,16 @@ export function storedMatrices(config: ModelConfig, base: BaseWeights, part: 'la
 /** Values [inputs, Σ outputs] of matrices with the same inputs. */
 function sideBySide(matrices: readonly QuantizedMatrix[]): Uint8Array {
   const [first] = matrices;
-  if (matrices.length === 1) return new Uint8Array(first.values.buffer, first.values.byteOffset, first.values.length);
+  if (matrices.length === 1)
+    return new Uint8Array(first.values.buffer, first.values.byteOffset, first.values.length);
   const inputs = first.values.length / first.scales.length;
   const width = matrices.reduce((sum, { scales }) => sum + scales.length, 0);
   const all = new Int8Array(inputs * width);
   let column = 0;
   for (const { values, scales } of matrices) {
     const outputs = scales.length;
-    for (let i = 0; i < inputs; i++) all.set(values.subarray(i * outputs, (i + 1) * outputs), i * width + column);
+    for (let i = 0; i < inputs; i++)
+      all.set(values.subarray(i * outputs, (i + 1) * outputs), i * width + column);
     column += outputs;
   }
   return new Uint8Array(all.buffer);

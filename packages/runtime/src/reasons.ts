@@ -120,6 +120,10 @@ export const REASONS = {
     'RESOURCE_EXHAUSTED',
     'Training as configured would take more memory than the process may have.',
   ),
+  PARITY_BROKEN: reason(
+    'INTERNAL',
+    'Generation and training disagree about a new version; it is not served.',
+  ),
   DEADLINE_EXCEEDED: reason('DEADLINE_EXCEEDED', 'The work was not done before its deadline.'),
   CANCELLED: reason('CANCELLED', 'The caller gave up the work.'),
   SHUTTING_DOWN: reason('UNAVAILABLE', 'The service is draining; another replica or a restart will answer.'),
