@@ -180,7 +180,7 @@ function openOutputs(
 }
 
 async function openModel(config: PeerConfig, log: Log): Promise<{ engine: LanguageModel; codec: TextCodec }> {
-  const { model: folder, device, threads, spinning, train, maxBatch } = config;
+  const { model: folder, device, threads, spinning, train, maxBatch, maxBatchTokens } = config;
   const tokenizer = loadTokenizer(folder, readModelConfig(folder));
   const template = createPromptTemplate(readTokenizerFiles(folder).tokenizerConfig, { label: folder });
   const codec = createTextCodec(tokenizer, template);
@@ -194,6 +194,7 @@ async function openModel(config: PeerConfig, log: Log): Promise<{ engine: Langua
     spinning,
     trainable: train,
     maxBatch,
+    ...(maxBatchTokens !== undefined && { maxBatchTokens }),
     onProgress,
   });
   return { engine, codec };

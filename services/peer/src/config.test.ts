@@ -36,6 +36,7 @@ test('a name, a model and a folder are enough', () => {
       blobs: 'nats',
       keepVersions: 8,
       maxBatch: 32,
+      maxBatchTokens: undefined,
     },
   );
 });

@@ -63,6 +63,13 @@ export const PEER_FIELDS = {
     min: 1,
     max: 4096,
   }),
+  maxBatchTokens: field.optional(
+    field.integer('PARLEY_MAX_BATCH_TOKENS', {
+      description: "tokens of one pass, padding included; by the model's size unless set",
+      min: 1,
+      max: 2 ** 20,
+    }),
+  ),
 };
 
 /** Validated settings of a peer. */
