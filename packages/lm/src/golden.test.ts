@@ -12,7 +12,7 @@ import type { TrainSequence, Trainable } from './language-model.js';
 import { weightFeeds } from './pass-runner.js';
 import { decodeSafetensors, readSafetensors } from './safetensors.js';
 import { createSequenceFeeds } from './sequence-feeds.js';
-import { openTestEngine, testDevice } from './test-device.js';
+import { openTestEngine, testDevice } from './device-test-support.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures', import.meta.url));
 const models = ['llama', 'llama-sharded', 'qwen2', 'qwen2-bf16', 'gemma2', 'gemma2-fp16'];

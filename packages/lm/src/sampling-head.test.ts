@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Engine } from './engine.js';
 import type { Device } from './language-model.js';
 import { maxFetchedVocabulary, maxNucleus } from './sampling-head.js';
-import { isEmulated, openTestEngine, testDevice } from './test-device.js';
+import { isEmulated, openTestEngine, testDevice } from './device-test-support.js';
 import { toyConfig } from './test-models.js';
 
 // Not a multiple of the sampler's block.
