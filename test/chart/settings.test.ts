@@ -57,6 +57,7 @@ const VALUES = {
       threads: 3,
       spinning: true,
       maxBatch: 7,
+      maxBatchTokens: 900,
       keepVersions: 5,
       blobs: 'file:///shared',
       model: {
@@ -222,6 +223,7 @@ describe('settings', { skip }, () => {
         threads: 3,
         spinning: true,
         maxBatch: 7,
+        maxBatchTokens: 900,
         keepVersions: 5,
         blobs: 'file:///shared',
         listen: { host: '0.0.0.0', port: 7410 },

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { InferenceSession } from 'onnxruntime-node';
+import { GraphError } from './graph-error.js';
 
 /** An operator that ran on the CPU although its session belongs to another device. */
 export interface StrayNode {
@@ -19,9 +20,9 @@ export interface PlacementProbe {
   discard(): void;
 }
 
-/** Starts one; its profile, some hundred bytes an operator, lies in a folder of its own under the system's temporary one. */
+/** Starts one; its profile, about a kilobyte an operator, lies in a folder of its own under the system's temporary one. */
 export function createPlacementProbe(): PlacementProbe {
-  const folder = mkdtempSync(join(tmpdir(), 'parley-placement-'));
+  const folder = makeFolder();
   const discard = (): void => rmSync(folder, { recursive: true, force: true });
   return {
     options: { enableProfiling: true, profileFilePrefix: join(folder, 'run') },
@@ -37,6 +38,17 @@ export function createPlacementProbe(): PlacementProbe {
     },
     discard,
   };
+}
+
+function makeFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'parley-placement-'));
+  } catch (cause) {
+    const message =
+      `where operators run is read from a profile, for which a folder in ${tmpdir()} cannot be made ` +
+      `(${cause instanceof Error ? cause.message : String(cause)}); make it writable, or set TMPDIR`;
+    throw new GraphError('session', message, { cause });
+  }
 }
 
 /** An event of onnxruntime's profile (Chrome's trace format), as far as it matters here. */

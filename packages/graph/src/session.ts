@@ -4,7 +4,7 @@ import type { Tensor } from 'onnxruntime-node';
 import { GraphError } from './graph-error.js';
 import { toModelBytes } from './model-bytes.js';
 import { createPlacementProbe, describeStrays } from './node-placement.js';
-import type { PlacementProbe } from './node-placement.js';
+import type { PlacementProbe, StrayNode } from './node-placement.js';
 import { formatShape } from './shape.js';
 import type { SubgraphSource } from './value.js';
 import { lowerForWebGpu } from './webgpu-lowering.js';
@@ -62,6 +62,7 @@ export async function createSession(model: ModelSource, options: SessionOptions 
   const probe = device === 'cpu' ? undefined : createPlacementProbe();
   const session = await load(sourceOf(model, device), { ...ortOptions(options), ...probe?.options }, probe);
   let unproven = probe;
+  let refusal: GraphError | undefined;
   let disposal: Promise<void> | undefined;
   const dispose = () =>
     (disposal ??= session.release().finally(() => {
@@ -74,6 +75,7 @@ export async function createSession(model: ModelSource, options: SessionOptions 
     device,
     async run(feeds, fetches) {
       if (disposal) throw new GraphError('run', 'run: the session is disposed');
+      if (refusal) throw refusal;
       for (const metadata of session.inputMetadata) checkFeed(metadata, feeds[metadata.name]);
       const wanted = fetches ?? session.outputNames;
       const names = Array.isArray(wanted) ? (wanted as readonly string[]) : Object.keys(wanted);
@@ -81,10 +83,9 @@ export async function createSession(model: ModelSource, options: SessionOptions 
         if (!session.outputNames.includes(name))
           throw new GraphError('run', `run: the model has no output "${name}"`);
       const results = await compute(session, feeds, wanted);
-      if (unproven) {
-        checkPlacement(device, unproven, session);
-        unproven = undefined;
-      }
+      const strays = unproven?.finish(session) ?? [];
+      unproven = undefined;
+      if (strays.length > 0) throw (refusal = misplaced(device, strays));
       return Object.fromEntries(names.map((name) => [name, given(wanted, name) ?? results[name]]));
     },
     dispose,
@@ -97,10 +98,8 @@ function sourceOf(model: ModelSource, device: Device): Uint8Array | string {
   return toModelBytes(model, device === 'webgpu' ? { lower: lowerForWebGpu } : {});
 }
 
-function checkPlacement(device: Device, probe: PlacementProbe, session: InferenceSession): void {
-  const strays = probe.finish(session);
-  if (strays.length === 0) return;
-  throw new GraphError(
+function misplaced(device: Device, strays: readonly StrayNode[]): GraphError {
+  return new GraphError(
     'placement',
     `device "${device}" has no kernel for ${strays.length} of the model's operators, which ran on the CPU: ` +
       `${describeStrays(strays)}; use device "cpu", or express them by operators that the device has`,

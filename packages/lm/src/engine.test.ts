@@ -6,7 +6,7 @@ import type { OptimizerSettings } from './adamw.js';
 import type { EngineOptions, TrainSequence, Trainable } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js';
-import { isEmulated, openTestEngine } from './test-device.js';
+import { isEmulated, openTestEngine } from './device-test-support.js';
 import { toyConfig, toyTokens } from './test-models.js';
 import type { ToyArchitecture } from './test-models.js';
 

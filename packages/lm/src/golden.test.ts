@@ -9,7 +9,7 @@ import type { GoldenSequence } from './golden-test-support.js';
 import { modelNames } from './io-test-support.js';
 import type { Trainable } from './language-model.js';
 import { decodeSafetensors, readSafetensors } from './safetensors.js';
-import { openTestEngine } from './test-device.js';
+import { openTestEngine } from './device-test-support.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures', import.meta.url));
 const trainedModels = ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'];

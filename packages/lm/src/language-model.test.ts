@@ -5,7 +5,7 @@ import { initLanguageModel, loadLanguageModel } from './load-language-model.js';
 import { LmError } from './lm-error.js';
 import { loadTokenizer } from './tokenizer.js';
 import { readModelConfig } from './config.js';
-import { isEmulated, testDevice as device } from './test-device.js';
+import { isEmulated, testDevice as device } from './device-test-support.js';
 import { toyConfig, toyTokens } from './test-models.js';
 
 const settings = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LmError } from './lm-error.js';
 import { parityBounds, probeSequence, requireParity } from './parity-probe.js';
-import { openTestEngine, testDevice } from './test-device.js';
+import { openTestEngine, testDevice } from './device-test-support.js';
 import { toyConfig } from './test-models.js';
 import type { ToyArchitecture } from './test-models.js';
 

@@ -204,7 +204,7 @@ async function fetchModel(config: PeerConfig, { log, report, signal }: PeerDeps)
 }
 
 async function openModel(config: PeerConfig, folder: string, log: Log): Promise<OpenedModel> {
-  const { device, threads, spinning, maxBatch } = config;
+  const { device, threads, spinning, quantization, recompute, maxBatch, maxBatchTokens } = config;
   const modelConfig = readModelConfig(folder);
   const tokenizer = loadTokenizer(folder, modelConfig);
   const template = createPromptTemplate(readTokenizerFiles(folder).tokenizerConfig, { label: folder });
@@ -219,8 +219,11 @@ async function openModel(config: PeerConfig, folder: string, log: Log): Promise<
     threads,
     spinning,
     trainable,
+    quantization,
+    recompute: recompute === 'auto' ? 'auto' : recompute === 'always',
     maxBatch,
     memoryBytes: Number(memory().memoryLimitBytes),
+    ...(maxBatchTokens !== undefined && { maxBatchTokens }),
     onProgress,
   });
   if (initial) await engine.importState({ weights: initial });

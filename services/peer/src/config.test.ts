@@ -34,7 +34,10 @@ test('a name, a model and a folder are enough', () => {
     train: { kind: 'full' },
     blobs: 'nats',
     keepVersions: 8,
+    quantization: 'none',
+    recompute: 'auto',
     maxBatch: 32,
+    maxBatchTokens: undefined,
   });
 });
 

@@ -50,6 +50,16 @@ export const PEER_FIELDS = {
       'which weights train: all, low-rank adapters (alpha is twice the rank unless given), or those of an adapter that PEFT saved',
     fallback: { kind: 'full' },
   }),
+  quantization: field.oneOf('PARLEY_QUANTIZATION', ['none', 'int8'], {
+    description:
+      'how the weights are held: as they are, or matrices in 8 bits with low-rank adapters beside them (device cpu, PARLEY_TRAIN=lora:…)',
+    fallback: 'none',
+  }),
+  recompute: field.oneOf('PARLEY_RECOMPUTE', ['auto', 'always', 'never'], {
+    description:
+      'whether training computes layers again in the backward pass instead of keeping them; auto: if they do not fit the memory otherwise',
+    fallback: 'auto',
+  }),
   blobs: blobsField('PARLEY_BLOBS', {
     description:
       "where weights are stored for others: nats-server's object store, or a folder that they share",
@@ -68,6 +78,13 @@ export const PEER_FIELDS = {
     max: 4096,
   }),
   ...MODEL_FIELDS,
+  maxBatchTokens: field.optional(
+    field.integer('PARLEY_MAX_BATCH_TOKENS', {
+      description: "tokens of one pass, padding included; by the model's size unless set",
+      min: 1,
+      max: 2 ** 20,
+    }),
+  ),
 };
 
 /** Validated settings of a peer. */
