@@ -17,12 +17,11 @@ interface HuggingFaceTokenizer {
   encode(
     text: string,
     options: { add_special_tokens: boolean },
-  ): { ids: (number | undefined)[]; tokens: string[] };
+  ): { ids: (number | null | undefined)[]; tokens: string[] };
   decode(
     ids: number[],
     options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
   ): string;
-  token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
 }
 
@@ -121,8 +120,9 @@ export function createTokenizer(
     const { ids, tokens } = limited(`encoding ${text.length} characters`, text.length, () =>
       inner.encode(text, { add_special_tokens: addSpecialTokens }),
     );
-    if (!ids.every((id) => id !== undefined)) {
-      const unknown = preview(tokens[ids.indexOf(undefined)]);
+    // Null where the model says that it has no unknown token, undefined where it says nothing.
+    if (!ids.every((id) => typeof id === 'number')) {
+      const unknown = preview(tokens[ids.findIndex((id) => typeof id !== 'number')]);
       throw new LmError(
         'TOKENIZER_INVALID',
         `${label}: the vocabulary, "model.vocab", has no token for ${unknown} and no unknown token. ` +
