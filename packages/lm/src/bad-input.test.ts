@@ -353,6 +353,23 @@ test('a list of chat templates with something else in it is named', () => {
   assert.equal(template.render({ question: '', answers: [] }), 'x');
 });
 
+test('text outside a vocabulary of scored tokens that names no unknown token is refused, not given the id null', () => {
+  const model = {
+    type: 'Unigram',
+    vocab: [
+      ['a', 0],
+      ['b', -1],
+    ],
+    unk_id: null,
+  };
+  const files = { ...readTokenizerFiles(llama.folder), tokenizer: { model } };
+  const tokenizer = createTokenizer(files, parseModelConfig({ ...llama.config.source, vocab_size: 2 }));
+  assert.deepEqual(tokenizer.encode('ab'), [0, 1]);
+  rejects('TOKENIZER_INVALID', /tokenizer\.json: the vocabulary, "model\.vocab", has no token for "c"/, () =>
+    tokenizer.encode('ac'),
+  );
+});
+
 test('older files without the kind of their model, or parts that may be absent, are read', () => {
   const files = readTokenizerFiles(llama.folder);
   const { normalizer: _, ...tokenizer } = files.tokenizer;

@@ -1,5 +1,6 @@
 import { mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { LmError } from '../lm-error.js';
 import { randomCase, sweepCases } from './fuzz-case.js';
 import type { FuzzBase, FuzzCase } from './fuzz-case.js';
@@ -27,6 +28,8 @@ async function work(job: FuzzJob): Promise<void> {
     if (problem !== null) await report({ index, ...problem });
     writeFileSync(join(folder, fuzzCase.file), fuzzCase.base.files[fuzzCase.file]);
     ran++;
+    // Lets the end of whoever waits for this process come through.
+    if (ran % 64 === 0) await setImmediate();
   }
   await report({ ran });
 }
@@ -89,4 +92,5 @@ function judge(error: unknown, base: FuzzBase, file: string, path: readonly stri
   return null;
 }
 
+process.once('disconnect', () => process.exit());
 await work(JSON.parse(process.argv[2]) as FuzzJob);
