@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { DType, Graph, Session, Tensor, Value } from '@parley/graph';
 import { createGraph, createSession, createTensor, elementCount } from '@parley/graph';
+import { assertSameOnDevice, comparedDevice } from './device-test-support.js';
 import { gradients } from './gradients.js';
 
 /** One differentiable input of a case. */
@@ -35,10 +36,11 @@ function numbers(tensor: Tensor): Float64Array | Float32Array {
 
 /**
  * Asserts that every entry of the analytic Jacobian (one reverse pass an output element) equals the central difference
- * (one pair of runs an input element).
+ * (one pair of runs an input element). Under `PARLEY_TEST_DEVICE`, that values and gradients are those of the CPU, in float32.
  */
 export async function checkJacobian(test: JacobianCase): Promise<void> {
-  const dtype = test.dtype ?? 'float64';
+  const compared = comparedDevice === 'cpu' ? undefined : comparedDevice;
+  const dtype = compared ? 'float32' : (test.dtype ?? 'float64');
   const [step, tolerance] = dtype === 'float64' ? [1e-4, 1e-6] : [1e-2, 2e-3];
   const g = createGraph('jacobian');
   const inputs = test.inputs.map((input, i) => g.input(`x${i}`, input.shape, dtype));
@@ -52,6 +54,15 @@ export async function checkJacobian(test: JacobianCase): Promise<void> {
     assert.deepEqual(gradient.shape, inputs[i].shape);
     g.output(gradient, `dx${i}`);
   });
+  if (compared) {
+    // GPUs have no float64.
+    if (g.nodes.some(({ outputs: [output] }) => output?.dtype === 'float64')) return;
+    const valuesOf = (input: Value, i: number): readonly number[] =>
+      (i < inputs.length ? test.inputs[i].values : undefined) ??
+      spread(elementCount(input.shape) as number, i);
+    await assertSameOnDevice(g, compared, valuesOf, ['Sin', 'Cos'].includes(test.rule) ? 2 ** -11 : 2e-5);
+    return;
+  }
   await using session = await createSession(g, { threads: 1, spinning: false });
   const feeds: Feeds = {};
   test.inputs.forEach(({ shape, values }, i) => {

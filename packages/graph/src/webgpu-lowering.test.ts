@@ -16,6 +16,7 @@ const cases: [op: string, build: (g: Graph, x: Value, y: Value) => Value[]][] = 
   ['FusedMatMul', (g, x, y) => [g.fusedMatMul(x, g.transpose(y, [1, 0]))]],
   ['LogSoftmax', (g, x) => [g.logSoftmax(x), g.logSoftmax(x, 0)]],
   ['Sum', (g, x, y) => [g.sum([x, y]), g.sum([x, y, x, y])]],
+  ['Sign', (g, x, y) => [g.sign(x), g.sign(g.sub(g.abs(y), y))]],
   ['ConstantOfShape', (g, x) => [g.add(x, g.constantOfShape(['R', 4], 1.5))]],
   [
     'SimplifiedLayerNormalization',

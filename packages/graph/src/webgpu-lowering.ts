@@ -1,12 +1,12 @@
 import type { DType } from './dtype.js';
-import { toTensorData } from './dtype.js';
+import { onnxTypeCode, toTensorData } from './dtype.js';
 import type { Dim } from './shape.js';
 import { normalizeAxis } from './shape.js';
 import type { Attributes, GraphNode, Value } from './value.js';
 
 /**
  * What computes the same as `node` with kernels that onnxruntime's WebGPU provider has (1.30): the node itself, or a few
- * simpler ones. Four operators of floats it would hand to the CPU without a word; of the normalisation it leaves the second
+ * simpler ones. Some operators of floats it would hand to the CPU without a word; of the normalisation it leaves the second
  * output as it finds it.
  * @param isUsed whether anything reads an output
  */
@@ -23,7 +23,13 @@ export function lowerForWebGpu(node: GraphNode, isUsed: (value: Value) => boolea
 interface Steps {
   readonly nodes: GraphNode[];
   /** An intermediate result. */
-  add(op: string, inputs: readonly Value[], shape: readonly Dim[], attributes?: Attributes): Value;
+  add(
+    op: string,
+    inputs: readonly Value[],
+    shape: readonly Dim[],
+    attributes?: Attributes,
+    dtype?: DType,
+  ): Value;
   constant(values: readonly number[], shape: readonly number[], dtype: DType): Value;
   /** A node that gives an output of the one replaced, the first unless told. */
   finish(op: string, inputs: readonly Value[], attributes?: Attributes, output?: number): void;
@@ -69,6 +75,7 @@ const lowerings: Readonly<Record<string, Lowering | undefined>> = {
   ':LogSoftmax': lowerLogSoftmax,
   ':Sum': lowerSum,
   ':ConstantOfShape': lowerConstantOfShape,
+  ':Sign': lowerSign,
   ':SimplifiedLayerNormalization': lowerRmsNorm,
 };
 
@@ -139,4 +146,15 @@ function lowerRmsNorm({ inputs, outputs, attributes }: GraphNode, steps: Steps):
   const deviation = steps.add('Sqrt', [steps.add('Add', [mean, offset], reduced)], reduced);
   steps.finish('Reciprocal', [deviation], {}, 1);
   steps.finish('Mul', [steps.add('Mul', [x, inverseDeviation], x.shape), weight]);
+}
+
+/** [x > 0] − [x < 0]. */
+function lowerSign({ inputs }: GraphNode, steps: Steps): void {
+  const [x] = inputs as readonly [Value];
+  const zero = steps.constant([0], [], 'float32');
+  const indicator = (op: 'Greater' | 'Less'): Value =>
+    steps.add('Cast', [steps.add(op, [x, zero], x.shape, {}, 'bool')], x.shape, {
+      to: { int: onnxTypeCode.float32 },
+    });
+  steps.finish('Sub', [indicator('Greater'), indicator('Less')]);
 }
