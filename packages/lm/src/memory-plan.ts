@@ -44,8 +44,8 @@ const minPassTokens = 256;
 /** Node, onnxruntime, compiled graphs, and the gaps between blocks of memory (measured: 0.15 to 0.2 GB). */
 const runtimeBytes = 2e8;
 
-/** Most of a matrix that exists in float32 beside its 8 bits, with the copy of its part. */
-const dequantizedBytes = 1.8e8;
+/** What products with 8-bit matrices take beside: float32 copies in turn, of many sizes (measured: 0.4 to 0.8 GB). */
+const dequantizedBytes = 8e8;
 
 /** What this process may take, in bytes: its control group's limit, or else the machine's memory. */
 export function memoryLimit(): number {
