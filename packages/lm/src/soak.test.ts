@@ -66,8 +66,8 @@ for (const [name, options] of Object.entries(settingsOf)) {
       const mean = (part: number[]): number => part.reduce((a, b) => a + b, 0) / part.length;
       return mean(values.slice(-5)) - mean(values.slice(0, 5));
     };
-    // 600 steps lie between: half a kilobyte a step in JavaScript, ten in onnxruntime and the allocator.
-    assert.ok(grown('javascript') < 300e3, `JavaScript grew by ${grown('javascript')} bytes`);
+    // Some 600 steps lie between: a kilobyte a step in JavaScript (its own compiler's notes are half of it), ten in all.
+    assert.ok(grown('javascript') < 600e3, `JavaScript grew by ${grown('javascript')} bytes`);
     assert.ok(grown('resident') < 6e6, `the process grew by ${grown('resident')} bytes`);
   });
 }
