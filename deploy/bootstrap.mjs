@@ -1,11 +1,12 @@
 /**
- * What `npm start`, `npm test`, `npm run bench` and `npm run e2e` call, on a machine that has nothing but Node: installs the
- * locked dependencies if they are missing, builds what has changed, then runs the demo, the tests, the benchmark or the tests on
- * a cluster.
+ * What `npm start`, `npm test`, `npm run bench`, `npm run bench:engine` and `npm run e2e` call, on a machine that has nothing
+ * but Node: installs the locked dependencies if they are missing, builds what has changed, then runs the demo, the tests, a
+ * benchmark or the tests on a cluster.
  *
  *   node deploy/bootstrap.mjs demo [options of `parley demo`]
  *   node deploy/bootstrap.mjs test [path …] [options of `node --test`]
  *   node deploy/bootstrap.mjs bench [options of the benchmark]
+ *   node deploy/bootstrap.mjs bench:engine [options of test/bench/real-shapes]
  *   node deploy/bootstrap.mjs e2e [options of test/e2e/kubernetes]
  *
  * Its own words go to standard error; standard output is left to what it runs. It imports nothing that is not in Node.
@@ -31,6 +32,7 @@ const COMMANDS = {
     await findNatsServer();
     return [join(ROOT, 'test/dist/bench/main.js'), ...args];
   },
+  'bench:engine': async (args) => [join(ROOT, 'test/dist/bench/real-shapes/main.js'), ...args],
   e2e: async (args) => [join(ROOT, 'test/dist/e2e/kubernetes/main.js'), ...args],
 };
 

@@ -66,7 +66,8 @@ const shape = {
 const training = { rows: 16, tokens: 128 };
 const decoding = { batch: 32, promptTokens: 64, shortTokens: 8, longTokens: 72 };
 
-function benchConfig(): ModelConfig {
+/** The model that is measured: d = 256, 6 layers. */
+export function benchConfig(): ModelConfig {
   return parseModelConfig({
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

@@ -1,17 +1,18 @@
 /**
  * `npm run bench`: what the engine and the mesh cost, beside their targets.
  *
- *   npm run bench -- [engine] [mesh] [--json]
+ *   npm run bench -- [engine] [contention] [mesh] [--json]
  *
- * Without a name both run; the mesh's part runs the whole demo, which takes minutes. `--json` prints one object instead
+ * Without a name all run; the mesh's part runs the whole demo, which takes minutes. `--json` prints one object instead
  * of the table. The exit code says whether the measurement worked, not whether the targets were met.
  */
 import { parseArgs } from 'node:util';
-import { benchDecode, benchTraining } from './engine.js';
+import { benchContention, renderContentionBench } from './contention.js';
+import { benchConfig, benchDecode, benchTraining } from './engine.js';
 import { benchMesh, renderMeshBench } from './mesh.js';
 import { renderEngineBench } from './render-engine.js';
 
-const parts = ['engine', 'mesh'];
+const parts = ['engine', 'contention', 'mesh'];
 const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false } },
   allowPositionals: true,
@@ -25,14 +26,19 @@ const wants = (part: string): boolean => positionals.length === 0 || positionals
 
 const peerFolder = process.env['PARLEY_TRANSFORMERS_FOLDER'] ?? null;
 const engine = wants('engine') ? await measureEngine() : undefined;
+if (wants('contention')) console.error('Measuring three peers that train at once …');
+const contention = wants('contention') ? await benchContention(benchConfig()) : undefined;
 if (wants('mesh')) console.error('Running the demo to measure the mesh: minutes …');
 const mesh = wants('mesh') ? await benchMesh() : undefined;
 
-if (values.json) console.log(JSON.stringify({ engine, mesh }));
+if (values.json) console.log(JSON.stringify({ engine, contention, mesh }));
 else {
-  if (engine) console.log(renderEngineBench(engine));
-  if (engine && mesh) console.log();
-  if (mesh) console.log(renderMeshBench(mesh));
+  const tables = [
+    engine && renderEngineBench(engine),
+    contention && renderContentionBench(contention),
+    mesh && renderMeshBench(mesh),
+  ];
+  console.log(tables.filter((table) => table !== undefined).join('\n\n'));
 }
 
 async function measureEngine() {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { COORDINATOR_FIELDS } from '@parley/coordinator';
+import { MODEL_FIELDS } from '@parley/models';
 import { FETCH_FIELDS, PEER_FIELDS } from '@parley/peer';
 import { PMI_FIELDS } from '@parley/pmi';
 import { PROCESS_FIELDS, readConfig } from '@parley/runtime';
@@ -23,6 +24,29 @@ const OTHERS = new Set([
   'OTEL_RESOURCE_ATTRIBUTES',
 ]);
 
+/** In the chart a step before the peer fetches its model, so that the peer itself has none of the settings for that. */
+const OWN_PEER_FIELDS = Object.fromEntries(
+  Object.entries(PEER_FIELDS as Fields).filter(([key]) => !(key in MODEL_FIELDS)),
+);
+
+/** What the step takes from `model.env`: the variables that are not Parley's. */
+const MODEL_ENV = {
+  HF_ENDPOINT: 'https://hub.example.com',
+  HF_TOKEN: 'hf_x',
+  HF_TOKEN_PATH: '/token',
+  HF_HOME: '/hf',
+  HF_HUB_CACHE: '/hf/hub',
+  HF_HUB_OFFLINE: '1',
+  AWS_ENDPOINT_URL: 'http://minio:9000',
+  AWS_REGION: 'eu-west-1',
+  AWS_DEFAULT_REGION: 'eu-west-2',
+  AWS_ACCESS_KEY_ID: 'id',
+  AWS_SECRET_ACCESS_KEY: 'secret',
+  AWS_SESSION_TOKEN: 'session',
+  PARLEY_CACHE: '/cache',
+  XDG_CACHE_HOME: '/xdg',
+};
+
 /** Nothing of it is as the chart has it by itself. */
 const VALUES = {
   peers: [
@@ -33,6 +57,7 @@ const VALUES = {
       threads: 3,
       spinning: true,
       maxBatch: 7,
+      maxBatchTokens: 900,
       keepVersions: 5,
       blobs: 'file:///shared',
       model: {
@@ -41,6 +66,7 @@ const VALUES = {
         existingSecret: 'hub',
         maxBytes: 1000,
         deadline: '9m',
+        env: Object.entries(MODEL_ENV).map(([name, value]) => ({ name, value })),
       },
       env: [{ name: 'EXTRA', value: 'yes' }],
     },
@@ -116,7 +142,11 @@ describe('settings', { skip }, () => {
       (r) => envOf(r, 'Deployment', 'mesh-parley-coordinator'),
     ],
     ['pmi', { ...PROCESS_FIELDS, ...PMI_FIELDS }, (r) => envOf(r, 'Deployment', 'mesh-parley-pmi')],
-    ['peer', { ...PROCESS_FIELDS, ...PEER_FIELDS }, (r) => envOf(r, 'StatefulSet', 'mesh-parley-peer-ant')],
+    [
+      'peer',
+      { ...PROCESS_FIELDS, ...OWN_PEER_FIELDS },
+      (r) => envOf(r, 'StatefulSet', 'mesh-parley-peer-ant'),
+    ],
     [
       'fetch-model',
       { logLevel: PROCESS_FIELDS.logLevel, ...FETCH_FIELDS },
@@ -193,6 +223,7 @@ describe('settings', { skip }, () => {
         threads: 3,
         spinning: true,
         maxBatch: 7,
+        maxBatchTokens: 900,
         keepVersions: 5,
         blobs: 'file:///shared',
         listen: { host: '0.0.0.0', port: 7410 },
@@ -202,9 +233,11 @@ describe('settings', { skip }, () => {
         logLevel: 'debug',
         uri: 'https://example.com/m/',
         model: '/models/ant',
-        sha256: 'a'.repeat(64),
-        maxBytes: 1000,
-        deadlineMs: 540_000,
+        modelSha256: 'a'.repeat(64),
+        modelMaxBytes: 1000,
+        modelDeadlineMs: 540_000,
+        hfEndpoint: 'https://hub.example.com',
+        awsRegion: 'eu-west-1',
       },
     };
     for (const [service, wanted] of Object.entries(expected)) {

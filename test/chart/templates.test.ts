@@ -96,6 +96,29 @@ describe('templates: peers', { skip }, () => {
   });
 });
 
+describe('templates: models', { skip }, () => {
+  const waysOut = async (uri: string, networkPolicy: object = {}) => {
+    const rendering = await rendered({
+      peers: [peer('ant', { model: { uri } }), peer('bee')],
+      networkPolicy,
+    });
+    const rules = find(rendering, 'NetworkPolicy', 'mesh-parley-peers')['spec'].egress as Manifest[];
+    const init = podOf(find(rendering, 'StatefulSet', 'mesh-parley-peer-ant')).initContainers[0];
+    assert.equal(init.env.find(({ name }: { name: string }) => name === 'PARLEY_MODEL_URI').value, uri);
+    return rules
+      .flatMap(({ ports }) => (ports ?? []) as { port: number }[])
+      .flatMap(({ port }) => (port === 4222 ? [] : [port]));
+  };
+
+  it('may be fetched from wherever they lie, and peers reach that and nothing else', async () => {
+    for (const uri of ['hf://org/model@v1', 's3://bucket/a', 'https://example.com/m/'])
+      assert.deepEqual(await waysOut(uri), [443, 80], uri);
+    assert.deepEqual(await waysOut('file:///volume/m'), []);
+    assert.deepEqual(await waysOut('s3://bucket/a', { modelsPorts: [9000] }), [9000]);
+    await assert.rejects(waysOut('gs://bucket/a'), /uri/);
+  });
+});
+
 describe('templates: certificates', { skip }, () => {
   it('state who their holder is and where it is reached, and are signed by the authority of the release', async () => {
     const rendering = await rendered({ peers: TWO, coordinator: { extraDnsNames: ['mesh.example.com'] } });

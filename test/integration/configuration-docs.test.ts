@@ -16,12 +16,13 @@ const SERVICES: Readonly<Record<string, Fields>> = {
   Peer: { ...PROCESS_FIELDS, ...PEER_FIELDS },
   Coordinator: { ...PROCESS_FIELDS, ...COORDINATOR_FIELDS },
   pmi: { ...PROCESS_FIELDS, ...PMI_FIELDS },
-  'Fetching a model': FETCH_FIELDS,
+  'Step before a peer': FETCH_FIELDS,
 };
 /** Section of the page by the services that have a setting in common. */
 const SECTIONS: Readonly<Record<string, string>> = {
   'Peer, Coordinator, pmi': 'Every service',
   'Coordinator, pmi': 'Coordinator and pmi',
+  'Peer, Step before a peer': 'Fetching models',
 };
 
 const page = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8');

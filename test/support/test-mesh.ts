@@ -84,6 +84,7 @@ export async function startTestMesh(): Promise<TestMesh> {
     registry: createRegistry(),
     signal: new AbortController().signal,
     fail: (error: unknown) => void failures.push(error),
+    report: () => undefined,
   });
   const manage = (service: InProcess): InProcess => {
     cleanup.defer(() => service.close());

@@ -1,3 +1,4 @@
+export { assertDevice } from './assert-device.js';
 export { bytesPerElement, isFloat, onnxTypeCode } from './dtype.js';
 export type { DType, TensorData } from './dtype.js';
 export { createGraph } from './graph.js';

@@ -16,17 +16,23 @@ const opsets = [
 /** Kernels that skip an output beyond the first that nobody reads. Others, Split among them, crash the process on a missing output. */
 const optionalOutputs: ReadonlySet<string> = new Set(['SimplifiedLayerNormalization']);
 
+/** The nodes that are written in the place of one; they give the outputs that are used. */
+export type Lower = (node: GraphNode, isUsed: (value: Value) => boolean) => readonly GraphNode[];
+
 /**
  * Serialises a graph as an ONNX `ModelProto` (onnx.proto3, IR 10, opset 21). Nodes and initializers that no output
  * depends on are left out; inputs always stay.
  * @throws GraphError when there is no output, or the model passes protobuf's 2 GB.
  */
-export function toModelBytes(graph: SubgraphSource): Uint8Array {
+export function toModelBytes(
+  graph: SubgraphSource,
+  { lower = (node) => [node] }: { readonly lower?: Lower } = {},
+): Uint8Array {
   if (graph.outputs.length === 0) throw new GraphError('model', `graph "${graph.name}" has no outputs`);
   const writer = createProtobufWriter();
   writer.int(1, irVersion);
   writer.string(2, 'parley');
-  writer.message(7, (w) => writeGraph(w, graph));
+  writer.message(7, (w) => writeGraph(w, graph, lower));
   for (const { domain, version } of opsets)
     writer.message(8, (w) => {
       w.string(1, domain);
@@ -72,12 +78,19 @@ function outputNames(graph: SubgraphSource): {
   return { renamed, copied };
 }
 
-function writeGraph(w: ProtobufWriter, graph: SubgraphSource, outer = new Map<Value, string>()): void {
+function writeGraph(
+  w: ProtobufWriter,
+  graph: SubgraphSource,
+  lower: Lower,
+  outer = new Map<Value, string>(),
+): void {
   const { nodes, used } = reachable(graph);
   const { renamed, copied } = outputNames(graph);
   const names = new Map([...outer, ...renamed]);
   const nameOf = (value: Value): string => names.get(value) ?? value.name;
-  for (const node of nodes) writeNode(w, node, nameOf, used, names);
+  const writeBranch: WriteBranch = (branch, inner) => writeGraph(inner, branch, lower, names);
+  for (const node of nodes.flatMap((original) => lower(original, (value) => used.has(value))))
+    writeNode(w, node, nameOf, used, writeBranch);
   for (const { from, name } of copied)
     w.message(1, (n) => {
       n.string(1, nameOf(from));
@@ -92,12 +105,15 @@ function writeGraph(w: ProtobufWriter, graph: SubgraphSource, outer = new Map<Va
   for (const { value, name } of graph.outputs) w.message(12, (v) => writeValueInfo(v, value, name));
 }
 
+/** Writes a graph that is an attribute, in which the names of the enclosing one hold. */
+type WriteBranch = (branch: SubgraphSource, w: ProtobufWriter) => void;
+
 function writeNode(
   w: ProtobufWriter,
   node: GraphNode,
   nameOf: (value: Value) => string,
   used: ReadonlySet<Value>,
-  outer: Map<Value, string>,
+  writeBranch: WriteBranch,
 ): void {
   w.message(1, (n) => {
     const inputs = node.inputs.map((input) => (input ? nameOf(input) : ''));
@@ -110,7 +126,7 @@ function writeNode(
     n.string(3, node.name);
     n.string(4, node.op);
     for (const [name, attribute] of Object.entries(node.attributes))
-      n.message(5, (a) => writeAttribute(a, name, attribute, outer));
+      n.message(5, (a) => writeAttribute(a, name, attribute, writeBranch));
     if (node.domain) n.string(7, node.domain);
   });
 }
@@ -123,7 +139,7 @@ function writeAttribute(
   w: ProtobufWriter,
   name: string,
   attribute: Attribute,
-  outer: Map<Value, string>,
+  writeBranch: WriteBranch,
 ): void {
   w.string(1, name);
   if ('float' in attribute) {
@@ -139,7 +155,7 @@ function writeAttribute(
     w.message(5, (t) => writeTensor(t, attribute.tensor, attribute.tensor.data));
     w.int(20, 4);
   } else if ('graph' in attribute) {
-    w.message(6, (g) => writeGraph(g, attribute.graph, outer));
+    w.message(6, (g) => writeBranch(attribute.graph, g));
     w.int(20, 5);
   } else if ('floats' in attribute) {
     for (const value of attribute.floats) w.float(7, value);

@@ -1,11 +1,13 @@
 import './no-telemetry.js';
-import { InferenceSession, listSupportedBackends } from 'onnxruntime-node';
+import { InferenceSession } from 'onnxruntime-node';
 import type { Tensor } from 'onnxruntime-node';
-import { createGraph } from './graph.js';
 import { GraphError } from './graph-error.js';
 import { toModelBytes } from './model-bytes.js';
+import { createPlacementProbe, describeStrays } from './node-placement.js';
+import type { PlacementProbe, StrayNode } from './node-placement.js';
 import { formatShape } from './shape.js';
 import type { SubgraphSource } from './value.js';
+import { lowerForWebGpu } from './webgpu-lowering.js';
 
 /** Where a session computes. */
 export type Device = 'cpu' | 'webgpu' | 'cuda' | 'coreml' | 'dml';
@@ -16,29 +18,28 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Whether idle threads spin. Two spinning sessions on the same cores halve each other. Default `true`. */
   readonly spinning?: boolean;
-  /** Default `cpu`. Any other device that cannot run is an error, never a silent fall-back to the CPU. */
+  /**
+   * Default `cpu`. On any other device the first run finds out where each operator ran; one that computed floating-point
+   * numbers on the CPU instead is an error, never a silent fall-back.
+   */
   readonly device?: Device;
   /** Graph optimisation level. Default `all`. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
   /** Plan all activations in one arena block: faster to allocate, up to half more memory. Default `false`. */
   readonly memoryPattern?: boolean;
-  /**
-   * Refuse to create the session when any operator would run on the CPU instead of `device`. Default `false`: single
-   * operators a device lacks (shape arithmetic, most often) may run on the CPU. Without meaning on `cpu`.
-   */
-  readonly refuseCpuFallback?: boolean;
 }
 
 /** A loaded model. `run` blocks the calling thread's event loop while it computes. */
 export interface Session {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
-  /** The device whose presence was verified when the session was created. */
+  /** Where it computes. */
   readonly device: Device;
   /**
    * Computes the fetched outputs: names, or names with tensors to write into (`null`: allocate). All outputs when
    * `fetches` is left out. Fetching fewer outputs does not compute less.
-   * @throws GraphError naming a feed that is missing or of the wrong type or shape, or an unknown fetch.
+   * @throws GraphError naming a feed that is missing or of the wrong type or shape, an unknown fetch, or (as `placement`)
+   * operators that did not run on the device.
    */
   run(
     feeds: Readonly<Record<string, Tensor>>,
@@ -54,16 +55,19 @@ export type ModelSource = SubgraphSource | Uint8Array | string;
 
 /**
  * Loads a model through onnxruntime-node's public API.
- * @throws GraphError when the device is not present, or the model is invalid.
+ * @throws GraphError when the device is not present ({@link assertDevice} says more), or the model is invalid.
  */
 export async function createSession(model: ModelSource, options: SessionOptions = {}): Promise<Session> {
   const device = options.device ?? 'cpu';
-  if (device !== 'cpu') await assertDevice(device);
-  const source = typeof model === 'string' || model instanceof Uint8Array ? model : toModelBytes(model);
-  const strict = device !== 'cpu' && (options.refuseCpuFallback ?? false);
-  const session = await load(source, ortOptions(options, strict));
+  const probe = device === 'cpu' ? undefined : createPlacementProbe();
+  const session = await load(sourceOf(model, device), { ...ortOptions(options), ...probe?.options }, probe);
+  let unproven = probe;
+  let refusal: GraphError | undefined;
   let disposal: Promise<void> | undefined;
-  const dispose = () => (disposal ??= session.release());
+  const dispose = () =>
+    (disposal ??= session.release().finally(() => {
+      unproven?.discard();
+    }));
 
   return {
     inputNames: session.inputNames,
@@ -71,6 +75,7 @@ export async function createSession(model: ModelSource, options: SessionOptions 
     device,
     async run(feeds, fetches) {
       if (disposal) throw new GraphError('run', 'run: the session is disposed');
+      if (refusal) throw refusal;
       for (const metadata of session.inputMetadata) checkFeed(metadata, feeds[metadata.name]);
       const wanted = fetches ?? session.outputNames;
       const names = Array.isArray(wanted) ? (wanted as readonly string[]) : Object.keys(wanted);
@@ -78,11 +83,27 @@ export async function createSession(model: ModelSource, options: SessionOptions 
         if (!session.outputNames.includes(name))
           throw new GraphError('run', `run: the model has no output "${name}"`);
       const results = await compute(session, feeds, wanted);
+      const strays = unproven?.finish(session) ?? [];
+      unproven = undefined;
+      if (strays.length > 0) throw (refusal = misplaced(device, strays));
       return Object.fromEntries(names.map((name) => [name, given(wanted, name) ?? results[name]]));
     },
     dispose,
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+function sourceOf(model: ModelSource, device: Device): Uint8Array | string {
+  if (typeof model === 'string' || model instanceof Uint8Array) return model;
+  return toModelBytes(model, device === 'webgpu' ? { lower: lowerForWebGpu } : {});
+}
+
+function misplaced(device: Device, strays: readonly StrayNode[]): GraphError {
+  return new GraphError(
+    'placement',
+    `device "${device}" has no kernel for ${strays.length} of the model's operators, which ran on the CPU: ` +
+      `${describeStrays(strays)}; use device "cpu", or express them by operators that the device has`,
+  );
 }
 
 type Fetches = readonly string[] | Readonly<Record<string, Tensor | null>>;
@@ -120,11 +141,10 @@ function checkFeed(metadata: InferenceSession.ValueMetadata, feed: Tensor | unde
     );
 }
 
-function ortOptions(options: SessionOptions, refuseCpuFallback: boolean): InferenceSession.SessionOptions {
-  const extra: Record<string, string> = {
+function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
+  const extra = {
     'session.intra_op.allow_spinning': options.spinning === false ? '0' : '1',
   };
-  if (refuseCpuFallback) extra['session.disable_cpu_ep_fallback'] = '1';
   return {
     executionProviders: [options.device ?? 'cpu'],
     graphOptimizationLevel: options.optimization ?? 'all',
@@ -138,37 +158,15 @@ function ortOptions(options: SessionOptions, refuseCpuFallback: boolean): Infere
 async function load(
   source: Uint8Array | string,
   options: InferenceSession.SessionOptions,
+  probe: PlacementProbe | undefined,
 ): Promise<InferenceSession> {
   try {
     return typeof source === 'string'
       ? await InferenceSession.create(source, options)
       : await InferenceSession.create(source, options);
   } catch (cause) {
+    probe?.discard();
     throw new GraphError('session', `onnxruntime refused the model: ${messageOf(cause)}`, { cause });
-  }
-}
-
-/** Runs one multiplication on the device with the CPU forbidden, so that a silent fall-back cannot pass. */
-async function assertDevice(device: Device): Promise<void> {
-  const supported = listSupportedBackends().map((backend) => backend.name);
-  if (!supported.includes(device))
-    throw new GraphError(
-      'session',
-      `device "${device}" is not in this onnxruntime-node build (it has ${supported.join(', ')}); ` +
-        `use device "cpu" or install a build with ${device}`,
-    );
-  const probe = createGraph('device-probe');
-  const x = probe.input('x', [2, 2]);
-  probe.output(probe.matMul(x, x), 'y');
-  try {
-    const session = await InferenceSession.create(toModelBytes(probe), ortOptions({ device }, true));
-    await session.release();
-  } catch (cause) {
-    throw new GraphError(
-      'session',
-      `device "${device}" was asked for but cannot run here: ${messageOf(cause)}; use device "cpu" or mend the driver`,
-      { cause },
-    );
   }
 }
 

@@ -1,5 +1,6 @@
-"""Tiny random-weight models of the three architectures that between them switch on every option."""
+"""Tiny random-weight models of every architecture that between them switch on every option."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,15 @@ from transformers import (
     Gemma2Config,
     GenerationConfig,
     LlamaConfig,
+    MistralConfig,
     Qwen2Config,
+    Qwen3Config,
 )
 from transformers.models.gemma2 import modeling_gemma2
 from transformers.models.llama import modeling_llama
+from transformers.models.mistral import modeling_mistral
 from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
 
 import fixture_tokenizers as tokenizers
 
@@ -100,6 +105,26 @@ CASES = [
         ),
         tokenizers.gemma_tokenizer, seed=16, dtype=torch.float16,
     ),
+    Case(
+        "qwen3",
+        Qwen3Config(
+            vocab_size=309, hidden_size=28, intermediate_size=44, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=10, max_position_embeddings=96, attention_bias=True,
+            tie_word_embeddings=True, use_sliding_window=True, sliding_window=5, max_window_layers=1,
+            rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        ),
+        tokenizers.qwen3_tokenizer, seed=17, trains=True,
+    ),
+    Case(
+        "mistral",
+        MistralConfig(
+            vocab_size=373, hidden_size=36, intermediate_size=46, num_hidden_layers=2, num_attention_heads=6,
+            num_key_value_heads=2, head_dim=8, max_position_embeddings=96, sliding_window=6,
+            tie_word_embeddings=False, rms_norm_eps=1e-5,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        ),
+        tokenizers.mistral_tokenizer, seed=19, old_config=True, trains=True,
+    ),
 ]
 
 
@@ -148,7 +173,7 @@ def write_as_transformers_4(path: Path) -> None:
     config = json.loads(path.read_text())
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
-    config["rope_scaling"] = rope
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
     path.write_text(json.dumps(config, indent=2) + "\n")
 
@@ -165,11 +190,25 @@ class Float64Torch:
 def load_reference(folder: Path):
     """The saved model in float64 throughout: also the norms, softmaxes and rotary tables that transformers computes in
     float32. Rotary inverse frequencies stay rounded to float32, as every implementation has them."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    return model.double().eval()
+    return load_float32(folder).double()
 
 
-def use_float64() -> None:
-    for module in (modeling_llama, modeling_qwen2, modeling_gemma2):
+def load_float32(folder: Path):
+    """The saved model as transformers runs it in float32."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+@contextlib.contextmanager
+def float64_arithmetic():
+    """Within it, what the modeling files hold in float32 on purpose is held in float64."""
+    modules = (modeling_llama, modeling_qwen2, modeling_gemma2, modeling_qwen3, modeling_mistral)
+    to_float = torch.Tensor.float
+    for module in modules:
         module.torch = Float64Torch()
     torch.Tensor.float = torch.Tensor.double
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.torch = torch
+        torch.Tensor.float = to_float

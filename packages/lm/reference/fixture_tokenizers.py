@@ -47,6 +47,31 @@ QWEN_CHAT = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%- endif %}"
 )
+# As Qwen3's: looks for the last question from behind, strips earlier thoughts, may switch thinking off.
+QWEN3_CHAT = (
+    "{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}{%- endif %}"
+    "{%- set ns = namespace(searching=true, last=messages | length - 1) %}"
+    "{%- for message in messages[::-1] %}{%- set index = (messages | length - 1) - loop.index0 %}"
+    "{%- if ns.searching and message.role == 'user' and message.content is string and not ("
+    "message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}"
+    "{%- set ns.searching = false %}{%- set ns.last = index %}{%- endif %}{%- endfor %}"
+    "{%- for message in messages %}"
+    "{%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- elif message.role == 'assistant' %}"
+    "{%- set content = message.content.split('</think>')[-1].lstrip('\n') if loop.index0 < ns.last else message.content %}"
+    "{{- '<|im_start|>assistant\n' + content + '<|im_end|>\n' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{%- endif %}"
+)
+# As Mistral's: refuses roles that do not alternate.
+MISTRAL_CHAT = (
+    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate user/assistant') }}{% endif %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ message['content'] + eos_token }}{% else %}{{ raise_exception('Unknown role') }}{% endif %}{% endfor %}"
+)
 # Refers to peer_answers, and so is given other peers' answers as data.
 GEMMA_CHAT = (
     "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' + message['content'] }}"
@@ -92,6 +117,45 @@ def qwen_tokenizer():
     return byte_level_tokenizer(special, r"\p{N}", normalizers.NFC(), False, QWEN_CHAT, names)
 
 
+def qwen3_tokenizer():
+    """Qwen2's, with added tokens that are not special: they stay in the text when special tokens are left out."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = byte_level_tokenizer(special, r"\p{N}", normalizers.NFC(), False, QWEN3_CHAT, names)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in ("<think>", "</think>")])
+    return tokenizer
+
+
+def mistral_tokenizer():
+    """SentencePiece-style as Llama-2 and Mistral convert it: a ▁ before the text, stripped when decoding."""
+    normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.normalizer = normalizer
+    learner.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    learner.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=100, show_progress=False))
+    tokenizer = byte_fallback_tokenizer(learner, ["<unk>", "<s>", "</s>"])
+    tokenizer.normalizer = normalizer
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", 1)]
+    )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return wrap(tokenizer, MISTRAL_CHAT, names)
+
+
+def byte_fallback_tokenizer(learner, special):
+    """What a BPE learnt, behind the special tokens and the 256 bytes."""
+    learned = learner.get_vocab()
+    pieces = special + [f"<0x{byte:02X}>" for byte in range(256)] + sorted(learned, key=learned.get)
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
 def gemma_tokenizer():
     """SentencePiece-style: spaces become ▁, characters outside the vocabulary fall back to their bytes."""
     learner = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -99,15 +163,10 @@ def gemma_tokenizer():
     learner.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     learner.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=100, show_progress=False))
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-    learned = learner.get_vocab()
-    pieces = special + [f"<0x{byte:02X}>" for byte in range(256)] + sorted(learned, key=learned.get)
-    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer = byte_fallback_tokenizer(learner, special)
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A <bos> $B:1", special_tokens=[("<bos>", 2)]
     )

@@ -1,18 +1,23 @@
-"""Reference gradients, AdamW steps and LoRA, in float64."""
+"""Reference gradients and AdamW steps of all parameters and of PEFT's LoRA adapters."""
+
+import json
+from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 LORA_RANK = 3
 LORA_ALPHA = 6.0
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-STEPS = 10
+FULL_STEPS = 10
+LORA_STEPS = 20
 LEARNING_RATE = 2e-3
 CLIP = 1.0
 
 
-def make_batches(generator, vocabulary: int):
-    """Ten batches of three sequences. Weights are small in every third batch, so that some steps are not clipped."""
+def make_batches(generator, vocabulary: int, count: int):
+    """Batches of three sequences. Weights are small in every third batch, so that some steps are not clipped."""
 
     def integer(low, high):
         return int(torch.randint(low, high, (1,), generator=generator))
@@ -24,7 +29,7 @@ def make_batches(generator, vocabulary: int):
         weight = round(scale * (0.2 + 1.6 * float(torch.rand(1, generator=generator))), 6)
         return {"ids": ids, "targetStart": integer(1, length), "weight": weight}
 
-    return [[sequence(step) for _ in range(3)] for step in range(STEPS)]
+    return [[sequence(step) for _ in range(3)] for step in range(count)]
 
 
 def batch_loss(model, batch):
@@ -62,50 +67,41 @@ def train(model, parameters, batches):
     return losses, norms
 
 
-class LoraLinear(nn.Module):
-    """y = W x + (alpha / r) B (A x), PEFT's convention without dropout."""
-
-    def __init__(self, base: nn.Linear, generator):
-        super().__init__()
-        self.base = base
-
-        def normal(rows, columns, scale):
-            value = scale * torch.randn(rows, columns, generator=generator)
-            # Adapters are stored in float32, so they start from values that float32 holds.
-            return nn.Parameter(value.to(torch.float32).to(torch.float64))
-
-        self.lora_A = normal(LORA_RANK, base.in_features, base.in_features**-0.5)
-        self.lora_B = normal(base.out_features, LORA_RANK, 0.1)
-
-    def forward(self, x):
-        return self.base(x) + (LORA_ALPHA / LORA_RANK) * (x @ self.lora_A.T @ self.lora_B.T)
-
-
-def add_lora(model, generator):
-    """Wraps every targeted linear module; returns the adapter's parameters under the names PEFT saves them by."""
-    model.requires_grad_(False)
-    parameters = {}
-    targets = [name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in LORA_TARGETS]
-    for name in targets:
-        parent_name, child = name.rsplit(".", 1)
-        parent = model.get_submodule(parent_name)
-        wrapped = LoraLinear(getattr(parent, child), generator)
-        setattr(parent, child, wrapped)
-        parameters[f"base_model.model.{name}.lora_A.weight"] = wrapped.lora_A
-        parameters[f"base_model.model.{name}.lora_B.weight"] = wrapped.lora_B
-    return parameters
+def make_adapter(model, folder: Path, base_model: str, value_of, **settings) -> None:
+    """Puts a LoRA adapter on a float32 model with PEFT and has PEFT save it. `value_of(name, shape)` gives A and B."""
+    config = LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, bias="none", **settings)
+    wrapped = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in adapter_parameters(wrapped).items():
+            parameter.copy_(value_of(name, parameter.shape))
+    wrapped.peft_config["default"].base_model_name_or_path = base_model
+    # Unless told, PEFT asks the hub whether the vocabulary of the base model was changed.
+    wrapped.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink()
+    # PEFT keeps the targets as a set, whose order changes from run to run.
+    path = folder / "adapter_config.json"
+    saved = json.loads(path.read_text())
+    saved["target_modules"].sort(key=LORA_TARGETS.index)
+    path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
 
 
-def adapter_config(base_model: str):
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
-        "r": LORA_RANK,
-        "lora_alpha": LORA_ALPHA,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "target_modules": LORA_TARGETS,
-    }
+def load_adapter(model, folder: Path):
+    """The model with the saved adapter beside its weights, in the model's own precision, and what trains by name."""
+    wrapped = PeftModel.from_pretrained(model, folder, is_trainable=True, autocast_adapter_dtype=False)
+    return wrapped.eval(), adapter_parameters(wrapped)
+
+
+def adapter_parameters(wrapped):
+    """A and B of every module, by the names adapter_model.safetensors has them under."""
+    trained = {name: value for name, value in wrapped.named_parameters() if value.requires_grad}
+    return {name.replace(".default.weight", ".weight"): value for name, value in trained.items()}
+
+
+def random_values(generator):
+    """A and B both off zero, so that gradients of both show from the first step."""
+
+    def value_of(name, shape):
+        scale = shape[1] ** -0.5 if ".lora_A." in name else 0.1
+        return scale * torch.randn(shape, generator=generator)
+
+    return value_of

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { parseModelConfig } from './config.js';
 import { parameterShapes } from './config-parameters.js';
 import { modelFolder, modelNames, rejects, temporaryFolder } from './io-test-support.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
@@ -238,4 +239,14 @@ test('saving over an older folder leaves nothing but whole files', (t) => {
   const names = readdirSync(folder).sort();
   saveCheckpoint(folder, model);
   assert.deepEqual(readdirSync(folder).sort(), [...names, weightsFile].sort());
+});
+
+test('numbers that transformers holds to be floats are written as floats', (t) => {
+  const folder = temporaryFolder(t);
+  saveCheckpoint(folder, loadCheckpoint(modelFolder('gemma2')));
+  const text = readFileSync(join(folder, 'config.json'), 'utf8');
+  assert.match(text, /"attn_logit_softcapping": 3\.0,/);
+  assert.match(text, /"rope_theta": 10000\.0\b/);
+  assert.match(text, /"hidden_size": 28,/);
+  assert.deepEqual(parseModelConfig(JSON.parse(text) as Record<string, unknown>).finalSoftCap, 6);
 });

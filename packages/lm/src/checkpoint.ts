@@ -225,7 +225,17 @@ function collectTensors(model: CheckpointToSave, dtype: 'F32' | 'F16' | 'BF16'):
   );
 }
 
+/**
+ * Fields of config.json that transformers holds to be floats, and since version 5 refuses as integers; a number parsed
+ * from `30.0` is written as `30`.
+ */
+const integralFloats =
+  /^(\s*"(?:\w+_logit_softcapping|rms_norm_eps|initializer_range|attention_dropout|rope_theta|\w*factor)": -?\d+)(,?)$/gm;
+
 function writeText(path: string, content: string | Readonly<Record<string, unknown>>): void {
-  const text = typeof content === 'string' ? content : `${JSON.stringify(content, null, 2)}\n`;
+  const text =
+    typeof content === 'string'
+      ? content
+      : `${JSON.stringify(content, null, 2).replace(integralFloats, '$1.0$2')}\n`;
   writeFileAtomically(path, [new TextEncoder().encode(text)]);
 }

@@ -4,6 +4,8 @@ export type LayerRole =
   | 'query'
   | 'key'
   | 'value'
+  | 'queryNorm'
+  | 'keyNorm'
   | 'output'
   | 'postAttentionNorm'
   | 'mlpNorm'
@@ -24,6 +26,8 @@ export interface ArchitectureSpec {
   readonly normStyle: 'weight' | 'one-plus-weight';
   /** Further norms after attention and MLP, before the residual sum. */
   readonly postNorms: boolean;
+  /** RMSNorm of each head's query and key before rotation, with one weight for all heads. */
+  readonly queryKeyNorms: boolean;
   /** The key of config.json that names the activation, and its value when absent. */
   readonly activation: { readonly configKey: string; readonly fallback: string };
   readonly biases: {
@@ -37,10 +41,10 @@ export interface ArchitectureSpec {
   readonly queryScale: 'head-dim' | 'query_pre_attn_scalar';
   /** Whether logits·cap⁻¹ → tanh → ·cap may apply (keys attn_logit_softcapping and final_logit_softcapping). */
   readonly softCaps: boolean;
-  /** Which layers see a window when config.json has no layer_types. */
-  readonly windows: 'none' | 'alternating' | 'from-max-window-layers';
+  /** Which layers see a window: none, all, or those config.json's layer_types says, or else this pattern. */
+  readonly windows: 'none' | 'all' | 'alternating' | 'from-max-window-layers';
   /** Values of config.json keys that transformers leaves out when they equal the architecture's own defaults. */
-  readonly defaults: Readonly<Record<string, number | boolean | readonly number[]>>;
+  readonly defaults: Readonly<Record<string, number | boolean>>;
   /** Module names inside `model.layers.N.`. */
   readonly layerModules: Readonly<Partial<Record<LayerRole, string>>>;
 }
@@ -59,6 +63,7 @@ const sharedModules = {
 const plainDecoder = {
   normStyle: 'weight',
   postNorms: false,
+  queryKeyNorms: false,
   activation: { configKey: 'hidden_act', fallback: 'silu' },
   scalesEmbeddings: false,
   queryScale: 'head-dim',
@@ -84,9 +89,45 @@ export const architectures: Readonly<Record<string, ArchitectureSpec>> = {
     windows: 'from-max-window-layers',
     defaults: { rms_norm_eps: 1e-6, tie_word_embeddings: false, sliding_window: 4096, max_window_layers: 28 },
   },
+  Qwen3ForCausalLM: {
+    ...plainDecoder,
+    queryKeyNorms: true,
+    biases: {
+      queryKeyValue: { configKey: 'attention_bias' },
+      output: { configKey: 'attention_bias' },
+      mlp: false,
+    },
+    windows: 'from-max-window-layers',
+    defaults: {
+      rms_norm_eps: 1e-6,
+      tie_word_embeddings: false,
+      head_dim: 128,
+      sliding_window: 4096,
+      max_window_layers: 28,
+    },
+    layerModules: {
+      ...plainDecoder.layerModules,
+      queryNorm: 'self_attn.q_norm',
+      keyNorm: 'self_attn.k_norm',
+    },
+  },
+  MistralForCausalLM: {
+    ...plainDecoder,
+    biases: { queryKeyValue: false, output: false, mlp: false },
+    windows: 'all',
+    defaults: {
+      rms_norm_eps: 1e-6,
+      tie_word_embeddings: false,
+      bos_token_id: 1,
+      eos_token_id: 2,
+      num_key_value_heads: 8,
+      sliding_window: 4096,
+    },
+  },
   Gemma2ForCausalLM: {
     normStyle: 'one-plus-weight',
     postNorms: true,
+    queryKeyNorms: false,
     activation: { configKey: 'hidden_activation', fallback: 'gelu_pytorch_tanh' },
     biases: {
       queryKeyValue: { configKey: 'attention_bias' },

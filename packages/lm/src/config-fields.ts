@@ -13,6 +13,8 @@ export interface ConfigFields {
   positive(key: string, fallback?: number): number;
   /** {@link ConfigFields.positive}, where an explicit null means "none". */
   optionalPositive(key: string): number | null;
+  /** A number in [0, 1). */
+  fraction(key: string): number;
   /** A boolean; false when absent. */
   flag(key: string): boolean;
   text(key: string, fallback: string): string;
@@ -67,6 +69,11 @@ export function createConfigFields(
       return value as number;
     },
     optionalPositive: (key) => ((valueOf(key) ?? null) === null ? null : positive(key)),
+    fraction(key) {
+      const value = valueOf(key);
+      if (typeof value !== 'number' || !(value >= 0 && value < 1)) throw invalid(key, 'a number in [0, 1)');
+      return value;
+    },
     flag(key) {
       const value = valueOf(key) ?? false;
       if (typeof value !== 'boolean') throw invalid(key, 'true or false');

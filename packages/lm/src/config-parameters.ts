@@ -14,6 +14,9 @@ export interface LayerNames {
   readonly query: LinearNames;
   readonly key: LinearNames;
   readonly value: LinearNames;
+  /** Of each head's query, before rotation; null without query and key norms. */
+  readonly queryNorm: string | null;
+  readonly keyNorm: string | null;
   readonly output: LinearNames;
   /** After attention, before the residual sum; null without post-norms. */
   readonly postAttentionNorm: string | null;
@@ -53,20 +56,22 @@ export function parameterNames(config: ModelConfig): ParameterNames {
       weight: `${required(role)}.weight`,
       bias: hasBias ? `${required(role)}.bias` : null,
     });
-    const postNorm = (role: LayerRole): string | null =>
-      config.postNorms ? `${required(role)}.weight` : null;
+    const norm = (role: LayerRole, exists: boolean): string | null =>
+      exists ? `${required(role)}.weight` : null;
     return {
       inputNorm: `${required('inputNorm')}.weight`,
       query: linear('query', biases.queryKeyValue),
       key: linear('key', biases.queryKeyValue),
       value: linear('value', biases.queryKeyValue),
+      queryNorm: norm('queryNorm', config.queryKeyNorms),
+      keyNorm: norm('keyNorm', config.queryKeyNorms),
       output: linear('output', biases.output),
-      postAttentionNorm: postNorm('postAttentionNorm'),
+      postAttentionNorm: norm('postAttentionNorm', config.postNorms),
       mlpNorm: `${required('mlpNorm')}.weight`,
       gate: linear('gate', biases.mlp),
       up: linear('up', biases.mlp),
       down: linear('down', biases.mlp),
-      postMlpNorm: postNorm('postMlpNorm'),
+      postMlpNorm: norm('postMlpNorm', config.postNorms),
     };
   });
   return {
@@ -98,6 +103,8 @@ export function parameterShapes(config: ModelConfig): Map<string, readonly numbe
     addLinear(layer.query, queryWidth, hidden);
     addLinear(layer.key, kvWidth, hidden);
     addLinear(layer.value, kvWidth, hidden);
+    add(layer.queryNorm, [headDim]);
+    add(layer.keyNorm, [headDim]);
     addLinear(layer.output, hidden, queryWidth);
     add(layer.postAttentionNorm, [hidden]);
     add(layer.mlpNorm, [hidden]);

@@ -84,6 +84,51 @@ const gemma22b = {
   vocab_size: 256000,
 };
 
+/** As published with Qwen/Qwen3-0.6B. */
+const qwen3 = {
+  architectures: ['Qwen3ForCausalLM'],
+  attention_bias: false,
+  bos_token_id: 151643,
+  eos_token_id: 151645,
+  head_dim: 128,
+  hidden_act: 'silu',
+  hidden_size: 1024,
+  intermediate_size: 3072,
+  max_position_embeddings: 40960,
+  max_window_layers: 28,
+  model_type: 'qwen3',
+  num_attention_heads: 16,
+  num_hidden_layers: 28,
+  num_key_value_heads: 8,
+  rms_norm_eps: 1e-6,
+  rope_scaling: null,
+  rope_theta: 1000000,
+  sliding_window: null,
+  tie_word_embeddings: true,
+  use_sliding_window: false,
+  vocab_size: 151936,
+};
+
+/** As published with mistralai/Mistral-7B-v0.1. */
+const mistral = {
+  architectures: ['MistralForCausalLM'],
+  bos_token_id: 1,
+  eos_token_id: 2,
+  hidden_act: 'silu',
+  hidden_size: 4096,
+  intermediate_size: 14336,
+  max_position_embeddings: 32768,
+  model_type: 'mistral',
+  num_attention_heads: 32,
+  num_hidden_layers: 32,
+  num_key_value_heads: 8,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  sliding_window: 4096,
+  tie_word_embeddings: false,
+  vocab_size: 32000,
+};
+
 test('published configurations are understood, down to the number of parameters', () => {
   const llama = parseModelConfig(llama32);
   assert.equal(parameterCount(llama), 1_235_814_400);
@@ -98,6 +143,16 @@ test('published configurations are understood, down to the number of parameters'
   assert.equal(parameterCount(qwen), 494_032_768);
   assert.deepEqual(qwen.biases, { queryKeyValue: true, output: false, mlp: false });
   assert.ok(qwen.windows.every((window) => window === null));
+
+  const third = parseModelConfig(qwen3);
+  assert.equal(parameterCount(third), 596_049_920);
+  assert.deepEqual([third.queryKeyNorms, third.headDim, third.biases.output], [true, 128, false]);
+
+  const seven = parseModelConfig(mistral);
+  assert.equal(parameterCount(seven), 7_241_732_096);
+  assert.deepEqual([seven.headDim, ...new Set(seven.windows)], [128, 4096]);
+  const later = parseModelConfig({ ...mistral, sliding_window: null });
+  assert.ok(later.windows.every((window) => window === null));
 
   const gemma = parseModelConfig(gemma22b);
   assert.equal(parameterCount(gemma), 2_614_341_888);

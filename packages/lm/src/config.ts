@@ -37,6 +37,8 @@ export interface ModelConfig {
   readonly normStyle: 'weight' | 'one-plus-weight';
   /** Norms after attention and MLP too, before the residual sum. */
   readonly postNorms: boolean;
+  /** RMSNorm of each head's query and key before rotation. */
+  readonly queryKeyNorms: boolean;
   readonly activation: 'silu' | 'gelu-tanh';
   /** Logits use the embedding matrix; there is no `lm_head.weight`. */
   readonly tiedEmbeddings: boolean;
@@ -128,6 +130,7 @@ export function parseModelConfig(
     normEps: fields.positive('rms_norm_eps'),
     normStyle: spec.normStyle,
     postNorms: spec.postNorms,
+    queryKeyNorms: spec.queryKeyNorms,
     activation: readActivation(fields, spec),
     tiedEmbeddings: fields.flag('tie_word_embeddings'),
     embeddingScale: spec.scalesEmbeddings ? Math.sqrt(hiddenSize) : 1,
@@ -186,6 +189,7 @@ function readWindows(fields: ConfigFields, spec: ArchitectureSpec, layerCount: n
   if (spec.windows === 'from-max-window-layers' && !fields.flag('use_sliding_window'))
     return layers.map(() => null);
   const window = fields.optionalSize('sliding_window', largest.positions);
+  if (spec.windows === 'all') return layers.map(() => window);
   const types = fields.layerTypes(layerCount);
   if (types !== null) return types.map((type) => (type === 'sliding_attention' ? window : null));
   if (spec.windows === 'alternating') return layers.map((layer) => (layer % 2 === 0 ? window : null));

@@ -1,6 +1,6 @@
 import { geGluTanh, linear, softCap as capped, swiGlu } from '@parley/autodiff';
+import type { Dim, Graph, Value } from '@parley/graph';
 import type { QuantizedMatrix } from '@parley/autodiff';
-import type { Graph, Value } from '@parley/graph';
 import { scaleName } from './base-weights.js';
 import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
@@ -8,7 +8,7 @@ import type { ModelConfig } from './config.js';
 import { int8Linear, quantizeRows } from './int8-linear.js';
 import type { QuantizedRows } from './int8-linear.js';
 import type { LoraAdapter } from './lora.js';
-import type { StoredMatrices } from './stored-matrices.js';
+import type { StoredGroup, StoredMatrices } from './stored-matrices.js';
 
 /** A model's graph under construction: what every pass (prefill, decode, score, train) shares. */
 export interface DecoderBuilder {
@@ -41,7 +41,7 @@ export type Attend = (layer: number, query: Value, key: Value, value: Value) => 
 
 /** Options of {@link createDecoderBuilder}. */
 export interface DecoderBuilderOptions {
-  /** Matrices that are products of integers here instead of inputs. */
+  /** The base, where it is stored with the graph: matrices are products of integers then. */
   readonly stored?: StoredMatrices;
   /** Low-rank side paths to build beside their weights (training); none when merged weights are fed. */
   readonly adapters?: readonly LoraAdapter[];
@@ -61,6 +61,7 @@ export function createDecoderBuilder(
   const byWeight = new Map(adapters.map((adapter) => [adapter.weight, adapter]));
   for (const { nameA, shapeA, nameB, shapeB } of adapters) shapes.set(nameA, shapeA).set(nameB, shapeB);
   const declared = new Map<string, Value>();
+  const constants = new Map<string, Value>();
   const declare = (name: string, shape: readonly number[], dtype: 'float32' | 'int8'): Value => {
     const value = declared.get(name) ?? g.input(name, shape, dtype);
     declared.set(name, value);
@@ -69,7 +70,11 @@ export function createDecoderBuilder(
   const parameter = (name: string): Value => {
     const shape = shapes.get(name);
     if (!shape) throw new Error(`The model has no parameter ${name}.`);
-    return declare(name, shape, 'float32');
+    const floats = stored?.floats(name);
+    if (!floats) return declare(name, shape, 'float32');
+    const constant = constants.get(name) ?? g.initializer(name, shape, floats);
+    constants.set(name, constant);
+    return constant;
   };
   const matrix = (name: string): Value | QuantizedMatrix => {
     if (!quantized) return parameter(name);
@@ -80,17 +85,22 @@ export function createDecoderBuilder(
     };
   };
   const integers = new Map<Value, QuantizedRows>();
-  /** `x Wᵀ` for a stored matrix; rows that several matrices read are quantised once. */
+  const products = new Map<StoredGroup, { readonly of: Value; readonly parts: readonly Value[] }>();
+  /** `x Wᵀ` for a stored matrix, computed together with those that read the same rows. */
   const storedProduct = (x: Value, name: string): Value | undefined => {
-    const found = stored?.find(name);
-    const shape = shapes.get(name);
-    if (!found || !shape) return undefined;
-    const [outputs, inputs] = shape;
+    const group = stored?.find(name);
+    if (!group) return undefined;
+    const known = products.get(group);
+    if (known?.of === x) return known.parts[group.names.indexOf(name)];
     const rows = integers.get(x) ?? quantizeRows(g, x);
     integers.set(x, rows);
-    const values = g.initializer(name, [inputs, outputs], found.values, 'int8');
-    const scales = g.initializer(`${name}.scale`, [outputs], found.scales);
-    return int8Linear(g, rows, values, scales);
+    const outputs = group.scales.length;
+    const values = g.initializer(group.names[0], [x.shape[1] as number, outputs], group.values, 'int8');
+    const scales = g.initializer(scaleName(group.names[0]), [outputs], group.scales);
+    const all = int8Linear(g, rows, values, scales);
+    const parts = group.names.length === 1 ? [all] : g.split(all, 1, group.sizes);
+    products.set(group, { of: x, parts });
+    return parts[group.names.indexOf(name)];
   };
   return {
     g,
@@ -187,13 +197,25 @@ export function decoderLayer(
   return g.scope(`layer${index}`, () => {
     const read = norm(residual, layer.inputNorm);
     const [query, key, value] = (['query', 'key', 'value'] as const).map((role) => linear(role, read));
-    const mixed = attend(index, query, key, value);
+    const mixed = attend(
+      index,
+      headNorm(builder, query, layer.queryNorm),
+      headNorm(builder, key, layer.keyNorm),
+      value,
+    );
     const [middle, attended] = project('output', mixed, residual, layer.postAttentionNorm);
     const hidden = norm(middle, layer.mlpNorm);
     const [gate, up] = (['gate', 'up'] as const).map((role) => linear(role, hidden));
     const [output, down] = project('down', gatedUnit(builder, gate, up), middle, layer.postMlpNorm);
     return { middle, output, products: { query, key, value, output: attended, gate, up, down } };
   });
+}
+
+/** RMSNorm of each head of `x [rows, heads·headDim]` by itself, where the architecture has one. */
+function headNorm({ g, config, norm }: DecoderBuilder, x: Value, name: string | null): Value {
+  if (name === null) return x;
+  const [rows, width] = x.shape as [Dim, number];
+  return g.reshape(norm(g.reshape(x, [rows, width / config.headDim, config.headDim]), name), x.shape);
 }
 
 function gatedUnit({ g, config, differentiable }: DecoderBuilder, gate: Value, up: Value): Value {

@@ -5,6 +5,7 @@ import { LmError } from './lm-error.js';
 import type { Completion } from './language-model.js';
 import { toWire } from './protocol.js';
 import type { FromWorker, ToWorker, WorkerSetup } from './protocol.js';
+import { rehearse } from './rehearse.js';
 
 /**
  * The thread that owns a model. onnxruntime's `run` blocks its event loop, so nothing else may live here. Calls begin in the order
@@ -21,6 +22,7 @@ async function serve(): Promise<void> {
   let engine: Engine;
   try {
     engine = await createEngine(source, options, (fraction) => post({ kind: 'progress', fraction }));
+    if (engine.info().device !== 'cpu') await rehearse(engine);
   } catch (error) {
     post({ kind: 'refused', error: toWire(error) });
     return;
@@ -101,6 +103,8 @@ async function perform(
     case 'importState':
       await engine.importState(call.arguments.weights, call.arguments.optimizer);
       return { value: null, transfer: [] };
+    case 'checkParity':
+      return { value: await engine.checkParity(), transfer: [] };
     case 'anchorTo':
       engine.anchorTo(call.arguments.target);
       return { value: null, transfer: [] };

@@ -32,6 +32,7 @@ import type { TrainingPlan } from './memory-plan.js';
 import { createModelWeights } from './model-weights.js';
 import { exportModelState, importModelState } from './model-state.js';
 import type { ModelSource } from './protocol.js';
+import { parityBounds, probeSequence, requireParity, servedLogProbs } from './parity-probe.js';
 import { createPassRunner } from './pass-runner.js';
 import { resolveDevice } from './resolve-device.js';
 import { score } from './scorer.js';
@@ -54,6 +55,7 @@ export interface Engine {
   trainStep(batch: readonly TrainSequence[], settings: OptimizerSettings): Promise<TrainStep>;
   exportState(): { weights: Uint8Array<ArrayBuffer>; optimizer: Uint8Array<ArrayBuffer> };
   importState(weights: Uint8Array, optimizer: Uint8Array | null): Promise<void>;
+  checkParity(): Promise<number>;
   anchorTo(target: AnchorTarget): void;
   exportMerged(): Map<string, Tensor>;
   close(): Promise<void>;
@@ -184,6 +186,12 @@ export async function createEngine(
     async importState(weightBytes, optimizerBytes) {
       await readyToChange();
       importModelState(weights, trainer.state, weightBytes, optimizerBytes);
+    },
+    async checkParity() {
+      const probe = probeSequence(config);
+      const served = await servedLogProbs(config, forward, weights.current(), probe);
+      const trained = (await trainer.losses([probe])).map((loss) => -loss);
+      return requireParity(served, trained, parityBounds[quantization]);
     },
     anchorTo(target) {
       if (target === 'current') weights.anchorHere();

@@ -2,7 +2,6 @@ import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
 import { pastMaskName } from './attention-graph.js';
 import { maskedScore, pastMask } from './attention-mask.js';
-import { parameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import { buildExtend, buildHead, buildLogits } from './inference-graphs.js';
 import type { HeadMode } from './inference-graphs.js';
@@ -70,9 +69,8 @@ export function createForward({ config, runner, sequences, weights }: ForwardPar
   const { layerCount, kvHeadCount, headDim, hiddenSize } = config;
   const windows = [...new Set(config.windows)];
   const isStored = base.quantized.size > 0;
-  const { head: headName } = parameterNames(config);
-  const layers = isStored ? storedMatrices(base, (name) => name !== headName) : undefined;
-  const head = isStored ? storedMatrices(base, (name) => name === headName) : undefined;
+  const layers = isStored ? storedMatrices(config, base, 'layers') : undefined;
+  const head = isStored ? storedMatrices(config, base, 'head') : undefined;
   /** The cache of nothing: one position that is masked, because shapes of no elements are refused. */
   const nothing: Record<string, Tensor> = {};
   for (let layer = 0; layer < layerCount; layer++) {

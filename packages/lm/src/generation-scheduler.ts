@@ -48,7 +48,7 @@ interface Job {
   readonly hooks: GenerateHooks;
   readonly completions: Completion[];
   open: number;
-  settle(error?: unknown): void;
+  settle(error?: Error): void;
 }
 
 /** A sequence and the call it belongs to. */
@@ -74,7 +74,7 @@ export function createGenerationScheduler(context: SchedulerContext): Generation
   let longFirst = true;
   const running = (): number => batches.reduce((count, { sequences }) => count + sequences.length, 0);
 
-  const drop = (job: Job, error: unknown): void => {
+  const drop = (job: Job, error: Error): void => {
     for (let i = waiting.length - 1; i >= 0; i--) if (waiting[i].job === job) waiting.splice(i, 1);
     for (const batch of batches) {
       for (let i = batch.sequences.length - 1; i >= 0; i--)
@@ -104,7 +104,7 @@ export function createGenerationScheduler(context: SchedulerContext): Generation
     try {
       await pass();
     } catch (error) {
-      for (const job of new Set(sequences.map((sequence) => sequence.job))) drop(job, error);
+      for (const job of new Set(sequences.map((sequence) => sequence.job))) drop(job, error as Error);
     }
   };
 

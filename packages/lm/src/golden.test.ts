@@ -2,22 +2,17 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { createGraph, createSession, productOf } from '@parley/graph';
-import { attentionInputs, causalAttention } from './attention-graph.js';
 import { loadCheckpoint } from './checkpoint.js';
-import { parameterShapes } from './config-parameters.js';
-import { embeddingTable } from './base-weights.js';
-import { createDecoderBuilder, decoderLayers } from './decoder-graph.js';
-import { createEngine } from './engine.js';
 import type { Engine } from './engine.js';
-import type { TrainSequence, Trainable } from './language-model.js';
-import { weightFeeds } from './pass-runner.js';
+import { logitsAfterEachToken, maxDifference, sequencesOf } from './golden-test-support.js';
+import type { GoldenSequence } from './golden-test-support.js';
+import { modelNames } from './io-test-support.js';
+import type { Trainable } from './language-model.js';
 import { decodeSafetensors, readSafetensors } from './safetensors.js';
-import { createSequenceFeeds } from './sequence-feeds.js';
+import { openTestEngine } from './device-test-support.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures', import.meta.url));
-const models = ['llama', 'llama-sharded', 'qwen2', 'qwen2-bf16', 'gemma2', 'gemma2-fp16'];
-const trainedModels = ['llama', 'qwen2', 'gemma2'];
+const trainedModels = ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'];
 
 interface GoldenRun {
   readonly loss: number;
@@ -28,7 +23,7 @@ interface GoldenRun {
 interface Golden {
   readonly greedy: { prompt: number[]; tokens: number[]; logProbabilities: number[] }[];
   readonly spans: { context: number[]; span: number[]; logProbabilities: number[]; sum: number }[];
-  readonly batches: { ids: number[]; targetStart: number; weight: number }[][];
+  readonly batches: GoldenSequence[][];
   readonly optimizer: {
     learningRate: number;
     beta1: number;
@@ -47,22 +42,7 @@ function golden(name: string): Golden {
 
 function openEngine(name: string, trainable: Trainable = { kind: 'full' }): Promise<Engine> {
   const source = { kind: 'folder', folder: `${fixtures}/models/${name}` } as const;
-  return createEngine(source, { trainable, threads: 1 }, () => undefined);
-}
-
-function sequencesOf(batch: Golden['batches'][number]): TrainSequence[] {
-  return batch.map(({ ids, targetStart, weight }) => ({
-    prompt: ids.slice(0, targetStart),
-    target: ids.slice(targetStart),
-    weight,
-  }));
-}
-
-function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  assert.equal(a.length, b.length);
-  let max = 0;
-  for (let i = 0; i < a.length; i++) max = Math.max(max, Math.abs(a[i] - b[i]));
-  return max;
+  return openTestEngine(source, { trainable, threads: 1 });
 }
 
 /** ‖a − b‖ / ‖b‖ over all tensors together. */
@@ -79,31 +59,11 @@ function relativeError(pairs: readonly (readonly [Float32Array, Float32Array])[]
   return Math.sqrt(difference / norm);
 }
 
-/** Logits after every token of the given sequences, run as one padded batch. */
-async function logits(folder: string, sequences: readonly number[][]): Promise<Float32Array[]> {
-  const { config, tensors } = loadCheckpoint(folder);
-  const g = createGraph('logits');
-  const builder = createDecoderBuilder(g, config);
-  const x = g.input('x', [productOf(['B', 'T']), config.hiddenSize]);
-  const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
-  g.output(builder.logits(decoderLayers(builder, x, causalAttention(builder, inputs, 'B', 'T'))), 'logits');
-  await using session = await createSession(g, { threads: 1, spinning: false });
-  const weights = weightFeeds(tensors, parameterShapes(config));
-  const batch = createSequenceFeeds(config).batch(sequences, embeddingTable(config, weights, new Map()));
-  const used = Object.fromEntries(builder.used().map((name) => [name, weights[name]]));
-  const outputs = await session.run({ ...batch.feeds, ...used });
-  const all = outputs.logits.data as Float32Array;
-  return sequences.map((s, row) => {
-    const start = row * batch.tokens * config.vocabSize;
-    return all.slice(start, start + s.length * config.vocabSize);
-  });
-}
-
-for (const name of models) {
+for (const name of modelNames) {
   test(`${name}: logits within 1e-4 of the reference`, async () => {
     using arrays = readSafetensors(`${fixtures}/golden/${name}.safetensors`);
     const sequences = [0, 1, 2].map((i) => [...new Int32Array(arrays.readBytes(`logits.${i}.ids`).buffer)]);
-    const computed = await logits(`${fixtures}/models/${name}`, sequences);
+    const computed = await logitsAfterEachToken(loadCheckpoint(`${fixtures}/models/${name}`), sequences);
     computed.forEach((values, i) => {
       const difference = maxDifference(values, arrays.readFloats(`logits.${i}.logits`));
       assert.ok(difference <= 1e-4, `sequence ${i}: ${difference}`);
@@ -186,11 +146,12 @@ for (const name of trainedModels) {
       await engine.close();
     });
 
-    test(`${name}, ${kind}: ten AdamW steps follow the reference`, async () => {
+    test(`${name}, ${kind}: AdamW steps follow the reference, ${kind === 'lora' ? 'which is PEFT' : 'PyTorch'}`, async () => {
       using arrays = readSafetensors(`${fixtures}/golden/${name}.safetensors`);
       const expected = golden(name)[kind];
+      assert.equal(expected.losses.length, kind === 'lora' ? 20 : 10);
       const engine = await start();
-      for (const [i, batch] of batches.entries()) {
+      for (const [i, batch] of batches.slice(0, expected.losses.length).entries()) {
         const step = await engine.trainStep(sequencesOf(batch), { ...settings, maxGradNorm: clipNorm });
         assert.ok(
           Math.abs(step.loss - expected.losses[i]) <= 1e-4 * Math.max(1, expected.losses[i]),

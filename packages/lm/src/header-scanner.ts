@@ -2,22 +2,26 @@
 export interface HeaderScanner {
   /** `{ "key": … }`: `member` must read each value. Keys may come in any order and only once. */
   object(member: (key: string) => void): void;
-  string(): string;
+  /** A string of at most `maxBytes` in the file. */
+  string(maxBytes: number): string;
   /** `[…]` of at most `maxItems` non-negative safe integers; null, having read nothing, for anything else. */
   sizes(maxItems: number): number[] | null;
   /** Whether the next value is an object; true as well where the header ends, for reading on to tell. */
   atObject(): boolean;
   /** Whether the next value is a string. */
   atString(): boolean;
-  /** The text of the next value up to where it could end, cut short, for a message. */
-  excerpt(): string;
+  /** Where the next value begins. */
+  position(): number;
+  /** The text of the value at `position` up to where it could end, cut short, for a message. */
+  excerpt(position: number): string;
   /** @throws what `fail` makes of it, unless nothing but white space is left. */
   end(): void;
 }
 
 const code = (character: string): number => character.charCodeAt(0);
 const [quote, backslash, comma, colon] = ['"', '\\', ',', ':'].map(code);
-const spaces = new Set([' ', '\t', '\n', '\r'].map(code));
+/** More than any name has; strings that are read whole must not be as long as the header. */
+const maxKeyBytes = 4096;
 
 /** @param fail makes the error for JSON that is malformed or a key given twice */
 export function createHeaderScanner(
@@ -28,7 +32,7 @@ export function createHeaderScanner(
   let at = 0;
 
   const skipSpaces = (): void => {
-    while (spaces.has(bytes[at])) at++;
+    while (bytes[at] === 0x20 || bytes[at] === 0x0a || bytes[at] === 0x0d || bytes[at] === 0x09) at++;
   };
   const malformed = (expected: string, cause?: unknown): Error =>
     fail(`its header is not JSON: ${expected} is missing at byte ${at}`, cause);
@@ -41,11 +45,13 @@ export function createHeaderScanner(
   const expect = (byte: number): void => {
     if (!accept(byte)) throw malformed(JSON.stringify(String.fromCharCode(byte)));
   };
-  const string = (): string => {
+  const string = (maxBytes: number): string => {
     expect(quote);
     const start = at;
     let escaped = false;
     for (; at < bytes.length && bytes[at] !== quote; at++) {
+      if (at - start >= maxBytes)
+        throw fail(`its header has a string of more than ${maxBytes} bytes at byte ${start}`);
       if (bytes[at] !== backslash) continue;
       escaped = true;
       at++;
@@ -75,7 +81,7 @@ export function createHeaderScanner(
       if (accept(code('}'))) return;
       const seen = new Set<string>();
       do {
-        const key = string();
+        const key = string(maxKeyBytes);
         if (seen.has(key)) throw fail(`its header names ${JSON.stringify(key.slice(0, 120))} twice`);
         seen.add(key);
         expect(colon);
@@ -107,13 +113,16 @@ export function createHeaderScanner(
       skipSpaces();
       return bytes[at] === quote;
     },
-    excerpt() {
+    position() {
       skipSpaces();
-      const ends = bytes[at] === code('[') ? [code(']')] : [comma, code('}')];
-      let end = at;
-      while (end < bytes.length && end - at < 60 && !ends.includes(bytes[end])) end++;
+      return at;
+    },
+    excerpt(position) {
+      const ends = bytes[position] === code('[') ? [code(']')] : [comma, code('}')];
+      let end = position;
+      while (end < bytes.length && end - position < 60 && !ends.includes(bytes[end])) end++;
       if (bytes[end] === code(']')) end++;
-      return new TextDecoder().decode(bytes.subarray(at, end));
+      return new TextDecoder().decode(bytes.subarray(position, end));
     },
     end() {
       skipSpaces();

@@ -40,7 +40,14 @@ export function initWeights(
 
 function normNames(config: ModelConfig): Set<string> {
   const names = parameterNames(config);
-  const perLayer = names.layers.flatMap((l) => [l.inputNorm, l.postAttentionNorm, l.mlpNorm, l.postMlpNorm]);
+  const perLayer = names.layers.flatMap((l) => [
+    l.inputNorm,
+    l.queryNorm,
+    l.keyNorm,
+    l.postAttentionNorm,
+    l.mlpNorm,
+    l.postMlpNorm,
+  ]);
   return new Set([names.finalNorm, ...perLayer.filter((name) => name !== null)]);
 }
 

@@ -5,7 +5,7 @@ import type { Graph, Value } from '@parley/graph';
 export interface QuantizedRows {
   /** uint8 [2 · rows, inputs]: first the coarse plane, then the fine one, both around {@link zeroPoint}. */
   readonly planes: Value;
-  /** [rows, 1]: x ≈ scale · (coarse + fine / {@link fineSteps}). */
+  /** [rows]: x ≈ scale · (coarse + fine / {@link fineSteps}). */
   readonly scale: Value;
 }
 
@@ -23,15 +23,18 @@ const smallest = 1e-30;
  * next to nothing to the error of 8-bit weights, outliers or not. A row's result depends on no other row.
  */
 export function quantizeRows(g: Graph, x: Value): QuantizedRows {
-  const largest = g.reduceMax(g.abs(x), { axes: [1], keepDims: true });
-  const scale = g.mul(g.max(largest, g.scalar(smallest)), g.scalar(1 / levels));
-  const exact = g.div(x, scale);
-  const coarse = g.round(exact);
-  const fine = g.round(g.mul(g.sub(exact, coarse), g.scalar(fineSteps)));
   const [rows, inputs] = x.shape;
-  const stacked = { shape: [productOf([2, rows]), inputs], dtype: x.dtype };
-  const [both] = g.node('Concat', [coarse, fine], [stacked], { axis: { int: 0 } });
-  return { planes: g.cast(g.add(both, g.scalar(zeroPoint)), 'uint8'), scale };
+  const largest = g.reduceMax(g.abs(x), { axes: [1] });
+  const scale = g.mul(g.max(largest, g.scalar(smallest)), g.scalar(1 / levels));
+  const zero = g.constantOfShape([rows], zeroPoint, 'uint8');
+  const perRow = { axis: { int: 0 } };
+  const round = (from: Value, step: Value): Value =>
+    g.node('QuantizeLinear', [from, step, zero], [{ shape: x.shape, dtype: 'uint8' }], perRow)[0];
+  const coarse = round(x, scale);
+  const [approximate] = g.node('DequantizeLinear', [coarse, scale, zero], [x], perRow);
+  const fine = round(g.sub(x, approximate), g.mul(scale, g.scalar(1 / fineSteps)));
+  const stacked = { shape: [productOf([2, rows]), inputs], dtype: coarse.dtype };
+  return { planes: g.node('Concat', [coarse, fine], [stacked], perRow)[0], scale };
 }
 
 /**
@@ -41,10 +44,9 @@ export function quantizeRows(g: Graph, x: Value): QuantizedRows {
  */
 export function int8Linear(g: Graph, { planes, scale }: QuantizedRows, values: Value, scales: Value): Value {
   const products = g.int8Product(planes, values, scales, { zeroPoint });
-  const half = { shape: [scale.shape[0], values.shape[1]], dtype: products.dtype };
-  const [coarse, fine] = g.node('Split', [products], [half, half], {
-    axis: { int: 0 },
-    num_outputs: { int: 2 },
-  });
-  return g.mul(g.add(coarse, g.mul(fine, g.scalar(1 / fineSteps))), scale);
+  const [rows] = scale.shape;
+  const half = { shape: [rows, values.shape[1]], dtype: products.dtype };
+  const attributes = { axis: { int: 0 }, num_outputs: { int: 2 } };
+  const [coarse, fine] = g.node('Split', [products], [half, half], attributes);
+  return g.mul(g.add(coarse, g.mul(fine, g.scalar(1 / fineSteps))), g.reshape(scale, [rows, 1]));
 }

@@ -11,7 +11,16 @@ import type { LmErrorReason } from './lm-error.js';
 export const fixturesFolder = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
 /** The Hugging Face folders among the fixtures. */
-export const modelNames = ['llama', 'llama-sharded', 'qwen2', 'qwen2-bf16', 'gemma2', 'gemma2-fp16'] as const;
+export const modelNames = [
+  'llama',
+  'llama-sharded',
+  'qwen2',
+  'qwen2-bf16',
+  'gemma2',
+  'gemma2-fp16',
+  'qwen3',
+  'mistral',
+] as const;
 
 /** The folder of a fixture model. */
 export function modelFolder(name: (typeof modelNames)[number]): string {

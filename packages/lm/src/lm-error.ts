@@ -25,6 +25,7 @@ export type LmErrorReason =
   | 'WEIGHT_NOT_FINITE'
   | 'GRADIENT_NOT_FINITE'
   | 'MEMORY_EXCEEDED'
+  | 'PARITY_BROKEN'
   | 'STATE_MISMATCH'
   | 'ABORTED'
   | 'MODEL_CLOSED'

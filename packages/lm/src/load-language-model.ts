@@ -116,6 +116,7 @@ function openModel(setup: WorkerSetup, onProgress?: (fraction: number) => void):
     importState: async ({ weights, optimizer }) => {
       await call('importState', { weights, optimizer: optimizer ?? null });
     },
+    checkParity: () => call('checkParity', null),
     anchorTo: async (target) => {
       await call('anchorTo', { target });
     },

@@ -27,6 +27,25 @@ export const defaultLoraTargets = [
   'down_proj',
 ];
 
+/** The weights of the linear layers that may have an adapter, in the order of the forward pass. */
+export function loraLinears(config: ModelConfig): string[] {
+  return parameterNames(config).layers.flatMap((layer) =>
+    [layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down].map(
+      (l) => l.weight,
+    ),
+  );
+}
+
+/** PEFT's name of a matrix beside a weight. */
+export function adapterName(weight: string, matrix: 'A' | 'B'): string {
+  return `base_model.model.${weight.slice(0, -'.weight'.length)}.lora_${matrix}.weight`;
+}
+
+/** The name by which targets mean a weight's layer, such as `q_proj`. */
+export function moduleOf(weight: string): string {
+  return weight.split('.').at(-2)!;
+}
+
 /**
  * The adapters that a LoRA setting asks for, in the order of the forward pass.
  * @throws LmError `ARGUMENT_INVALID` for a rank below 1, a non-finite alpha, or a target that names no linear layer.
@@ -39,12 +58,7 @@ export function loraAdapters(config: ModelConfig, settings: Trainable & { kind: 
   if (!Number.isFinite(alpha))
     throw new LmError('ARGUMENT_INVALID', `trainable.alpha is ${alpha}; give a finite number.`);
   const shapes = parameterShapes(config);
-  const linears = parameterNames(config).layers.flatMap((layer) =>
-    [layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down].map(
-      (l) => l.weight,
-    ),
-  );
-  const moduleOf = (weight: string): string => weight.split('.').at(-2)!;
+  const linears = loraLinears(config);
   const known = new Set(linears.map(moduleOf));
   const targets = settings.targets ?? defaultLoraTargets;
   for (const target of targets) {
@@ -59,11 +73,10 @@ export function loraAdapters(config: ModelConfig, settings: Trainable & { kind: 
     .filter((weight) => targets.includes(moduleOf(weight)))
     .map((weight) => {
       const [outputs, inputs] = shapes.get(weight) as [number, number];
-      const module = `base_model.model.${weight.slice(0, -'.weight'.length)}`;
       return {
         weight,
-        nameA: `${module}.lora_A.weight`,
-        nameB: `${module}.lora_B.weight`,
+        nameA: adapterName(weight, 'A'),
+        nameB: adapterName(weight, 'B'),
         shapeA: [rank, inputs],
         shapeB: [outputs, rank],
         scale: alpha / rank,

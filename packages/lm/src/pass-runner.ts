@@ -1,7 +1,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSession, createTensor, toModelBytes } from '@parley/graph';
+import { GraphError, createSession, createTensor, toModelBytes } from '@parley/graph';
 import type { Device, Session, Tensor } from '@parley/graph';
 import type { PassGraph } from './inference-graphs.js';
 import { LmError } from './lm-error.js';
@@ -83,7 +83,7 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
         run(weights, feeds, fetches) {
           const all: Record<string, Tensor> = { ...feeds };
           for (const name of entry.parameters) all[name] = weights[name];
-          return entry.session.run(all, fetches);
+          return entry.session.run(all, fetches).catch(strayed(key, options.device));
         },
       };
     },
@@ -106,14 +106,14 @@ async function loadFromFiles({ graph, external }: PassGraph, options: RunnerOpti
     writeFileSync(path, toModelBytes(graph));
     const fd = openSync(join(folder, external!.location), 'w');
     try {
-      for (const part of external!.parts) writeFully(fd, part);
+      for (const part of external!.parts()) writeFully(fd, part);
     } finally {
       closeSync(fd);
     }
     return await createSession(path, options);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === undefined) throw cause;
-    const bytes = external!.parts.reduce((sum, part) => sum + part.byteLength, 0);
+    const { bytes } = external!;
     throw new LmError(
       'FILE_NOT_WRITTEN',
       `${folder} could not take the ${bytes} bytes of the 8-bit weights: ${(cause as Error).message}. They are written there once, at ` +
@@ -128,6 +128,17 @@ async function loadFromFiles({ graph, external }: PassGraph, options: RunnerOpti
 function writeFully(fd: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.byteLength;)
     done += writeSync(fd, bytes, done, Math.min(1 << 28, bytes.byteLength - done));
+}
+
+/** Turns the refusal of a pass whose operators did not run on the device into one that a caller can act on. */
+function strayed(key: string, device: Device): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof GraphError && error.op === 'placement')) throw error;
+    throw new LmError('EXECUTION_PROVIDER_UNAVAILABLE', `pass "${key}": ${error.message}`, {
+      details: { device, pass: key },
+      cause: error,
+    });
+  };
 }
 
 /** Wraps weights without copying them. */

@@ -11,7 +11,8 @@ export function preview(value: unknown): string {
 function shallowJson(value: unknown, depth: number): string {
   if (value === undefined) return 'absent';
   if (typeof value === 'string') return quote(value);
-  if (typeof value !== 'object' || value === null) return String(value as number | boolean | bigint | null);
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  if (typeof value !== 'object' || value === null) return value === null ? 'null' : typeof value;
   if (depth === 0) return '…';
   const entries = Object.entries(value).slice(0, maxItems);
   const isList = Array.isArray(value);

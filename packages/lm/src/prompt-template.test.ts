@@ -22,7 +22,7 @@ const folded =
   'What is 3 + 4?\n\nOther solvers answered:\n\nSolver 1: It is 7.\n\nSolver 2: The answer is 8.\n\n' +
   'They may be wrong. Weigh what they say, then give your own answer.';
 
-for (const name of ['llama', 'qwen2', 'gemma2'] as const) {
+for (const name of ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'] as const) {
   test(`${name}: prompts are those of the reference implementation`, () => {
     const template = createPromptTemplate(readTokenizerFiles(modelFolder(name)).tokenizerConfig);
     assert.equal(template.isPeerAware, name === 'gemma2');
@@ -114,7 +114,7 @@ test('a template that would take for ever, or all memory, is stopped', () => {
     `{% set ns = namespace(x=${first}) %}{% for i in range(60) %}{% set ns.x = ${sum} %}{% endfor %}`;
   stops(doubled("'ab'", 'ns.x ~ ns.x'), /makes a text of \d+ characters/);
   stops(doubled('[1, 2]', 'ns.x + ns.x'), /makes a list of \d+ items/);
-  stops('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', /call stack/);
+  stops('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', /call stack|not a function/);
   stops(`${doubled('[1]', '[ns.x, ns.x]')}{{ ns.x | tojson }}`, /takes more than \d+ ms/);
 });
 

@@ -52,6 +52,7 @@ export interface EngineCalls {
     arguments: { readonly weights: Uint8Array; readonly optimizer: Uint8Array | null };
     result: null;
   };
+  checkParity: { arguments: null; result: number };
   anchorTo: { arguments: { readonly target: AnchorTarget }; result: null };
   exportMerged: { arguments: null; result: Map<string, Tensor> };
 }

@@ -37,8 +37,10 @@ export interface TensorEntry {
 export const maxHeaderBytes = 100_000_000;
 
 /** More than any published file has; what is kept of a tensor's entry takes several times its text in memory. */
-const maxTensors = 1 << 17;
+const maxTensors = 1 << 16;
 const maxMetadata = 4096;
+const maxDtypeBytes = 64;
+const maxMetadataBytes = 8 << 20;
 /** PyTorch's own limit. */
 const maxDimensions = 64;
 
@@ -65,15 +67,19 @@ export function parseHeader(label: string, bytes: Uint8Array, dataBytes: number)
 
 function readMetadata(label: string, scanner: HeaderScanner, metadata: [string, string][]): void {
   const refuse = (): LmError =>
-    invalid(label, `its "__metadata__" is not a map of strings: it has ${scanner.excerpt()}`, {
-      field: '__metadata__',
-    });
+    invalid(
+      label,
+      `its "__metadata__" is not a map of strings: it has ${scanner.excerpt(scanner.position())}`,
+      {
+        field: '__metadata__',
+      },
+    );
   if (!scanner.atObject()) throw refuse();
   scanner.object((key) => {
     if (!scanner.atString()) throw refuse();
     if (metadata.length === maxMetadata)
       throw invalid(label, `its "__metadata__" has more than ${maxMetadata} entries`);
-    metadata.push([key, scanner.string()]);
+    metadata.push([key, scanner.string(maxMetadataBytes)]);
   });
 }
 
@@ -85,21 +91,25 @@ function readEntry(label: string, name: string, scanner: HeaderScanner): TensorE
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
   if (!scanner.atObject())
-    throw refuse('dtype', `is ${scanner.excerpt()} instead of "dtype", "shape" and "data_offsets"`);
+    throw refuse(
+      'dtype',
+      `is ${scanner.excerpt(scanner.position())} instead of "dtype", "shape" and "data_offsets"`,
+    );
   scanner.object((field) => {
-    const found = scanner.excerpt();
+    const start = scanner.position();
+    const found = (): string => scanner.excerpt(start);
     switch (field) {
       case 'dtype': {
-        const value = scanner.atString() ? scanner.string() : null;
+        const value = scanner.atString() ? scanner.string(maxDtypeBytes) : null;
         if (value === null || !Object.hasOwn(elementBytes, value))
-          throw refuse(field, `has the unknown type ${value === null ? found : preview(value)} ("dtype")`);
+          throw refuse(field, `has the unknown type ${value === null ? found() : preview(value)} ("dtype")`);
         dtype = value as SafetensorsDtype;
         return;
       }
       case 'shape': {
         const sizes = scanner.sizes(maxDimensions);
         if (sizes === null)
-          throw refuse(field, `has the shape ${found} ("shape"): expected at most ${maxDimensions} sizes`);
+          throw refuse(field, `has the shape ${found()} ("shape"): expected at most ${maxDimensions} sizes`);
         shape = sizes;
         return;
       }
@@ -108,7 +118,7 @@ function readEntry(label: string, name: string, scanner: HeaderScanner): TensorE
         if (sizes?.length !== 2 || sizes[0] > sizes[1])
           throw refuse(
             field,
-            `has the offsets ${found} ("data_offsets"): expected its first byte and the one after its last`,
+            `has the offsets ${found()} ("data_offsets"): expected its first byte and the one after its last`,
           );
         offsets = sizes;
         return;

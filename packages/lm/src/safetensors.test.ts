@@ -61,7 +61,7 @@ test('bytes depend on values alone, not on insertion order, and tensors are alig
       fc.dictionary(fc.string({ minLength: 1, maxLength: 8 }), tensor, { maxKeys: 8 }),
       (record) => {
         const list = Object.entries(record)
-          .filter(([name]) => name !== '__metadata__' && name !== '__proto__')
+          .filter(([name]) => name !== '__metadata__')
           .map(([name, { data, dtype }]): [string, TensorInput] => [
             name,
             { shape: [data.length], data: Float32Array.from(data), dtype },

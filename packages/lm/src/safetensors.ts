@@ -70,6 +70,7 @@ export function decodeSafetensors(bytes: Uint8Array, label: string): Safetensors
     bytes.byteLength,
     () => undefined,
     (target, position) => target.set(bytes.subarray(position, position + target.byteLength)),
+    (position, length) => bytes.subarray(position, position + length),
   );
 }
 
@@ -112,8 +113,14 @@ function createReader(
   byteLength: number,
   close: () => void,
   readAt: ReadAt,
+  viewAt?: (position: number, length: number) => Uint8Array,
 ): SafetensorsReader {
-  const { metadata, entries, dataStart } = readHeader(label, byteLength, readAt);
+  const bytesAt = (position: number, length: number): Uint8Array => {
+    const bytes = new Uint8Array(length);
+    readAt(bytes, position);
+    return bytes;
+  };
+  const { metadata, entries, dataStart } = readHeader(label, byteLength, viewAt ?? bytesAt);
   const entryOf = (name: string): TensorEntry => {
     const entry = entries.get(name);
     if (entry === undefined) {
@@ -177,7 +184,11 @@ function readHalves(widen: typeof widenFloat16, count: number, position: number,
   return out;
 }
 
-function readHeader(label: string, byteLength: number, readAt: ReadAt) {
+function readHeader(
+  label: string,
+  byteLength: number,
+  bytesAt: (position: number, length: number) => Uint8Array,
+) {
   const truncated = (expectedBytes: number): LmError =>
     new LmError(
       'SAFETENSORS_TRUNCATED',
@@ -185,9 +196,8 @@ function readHeader(label: string, byteLength: number, readAt: ReadAt) {
       { details: { file: label, expectedBytes, actualBytes: byteLength } },
     );
   if (byteLength < 8) throw truncated(8);
-  const prefix = new Uint8Array(8);
-  readAt(prefix, 0);
-  const claimedBytes = new DataView(prefix.buffer).getBigUint64(0, true);
+  const prefix = bytesAt(0, 8);
+  const claimedBytes = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
   const headerBytes = Number(claimedBytes);
   if (headerBytes > maxHeaderBytes) {
     throw new LmError(
@@ -199,9 +209,7 @@ function readHeader(label: string, byteLength: number, readAt: ReadAt) {
   }
   const dataStart = 8 + headerBytes;
   if (dataStart > byteLength) throw truncated(dataStart);
-  const header = new Uint8Array(headerBytes);
-  readAt(header, 8);
-  return { ...parseHeader(label, header, byteLength - dataStart), dataStart };
+  return { ...parseHeader(label, bytesAt(8, headerBytes), byteLength - dataStart), dataStart };
 }
 
 function checkShape(label: string, name: string, got: readonly number[], expected: readonly number[]): void {
@@ -275,16 +283,16 @@ function layOut(tensors: ReadonlyMap<string, TensorInput>, metadata: Readonly<Re
   const ordered = [...tensors].map(([name, tensor]) => ({ name, tensor, ...storage(name, tensor) }));
   // Wider types first keeps every tensor aligned to its own element size.
   ordered.sort((a, b) => b.elementBytes - a.elementBytes || (a.name < b.name ? -1 : 1));
-  const header: Record<string, unknown> = {};
+  const header: [string, unknown][] = [];
   const metadataEntries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
-  if (metadataEntries.length > 0) header['__metadata__'] = Object.fromEntries(metadataEntries);
+  if (metadataEntries.length > 0) header.push(['__metadata__', Object.fromEntries(metadataEntries)]);
   let offset = 0;
   for (const { name, tensor, dtype, elementBytes } of ordered) {
     const end = offset + tensor.data.length * elementBytes;
-    header[name] = { dtype, shape: tensor.shape, data_offsets: [offset, end] };
+    header.push([name, { dtype, shape: tensor.shape, data_offsets: [offset, end] }]);
     offset = end;
   }
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const headerBytes = Math.ceil(json.byteLength / 8) * 8;
   const head = new Uint8Array(8 + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);

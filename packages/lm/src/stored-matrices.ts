@@ -1,32 +1,92 @@
 import type { ExternalData } from '@parley/graph';
 import type { BaseWeights } from './base-weights.js';
+import { parameterNames } from './config-parameters.js';
+import type { ModelConfig } from './config.js';
+import type { QuantizedMatrix } from './quantize.js';
 
 /** A file beside a graph that its initializers refer to. */
 export interface ExternalFile {
   /** Its name, relative to the graph's own file. */
   readonly location: string;
-  /** What it holds, one after another. */
-  readonly parts: readonly Uint8Array[];
+  readonly bytes: number;
+  /** What it holds, one part after another. */
+  parts(): Iterable<Uint8Array>;
 }
 
-/** Matrices in 8 bits that lie in a file beside a graph instead of being fed to it. */
+/** Matrices that read the same rows, side by side as one: fewer and larger products. */
+export interface StoredGroup {
+  readonly names: readonly string[];
+  /** Outputs of each. */
+  readonly sizes: readonly number[];
+  /** Where the values [inputs, Σ sizes] lie. */
+  readonly values: ExternalData;
+  /** [Σ sizes]. */
+  readonly scales: Float32Array;
+}
+
+/** A frozen base in 8 bits that is stored with a graph instead of being fed to it. */
 export interface StoredMatrices {
-  /** Undefined for a parameter that is not among them. Values are [inputs, outputs]. */
-  find(name: string): { readonly values: ExternalData; readonly scales: Float32Array } | undefined;
+  /** The group of a matrix; undefined for a parameter that is not among them. */
+  find(name: string): StoredGroup | undefined;
+  /** A parameter that stays in float32. */
+  floats(name: string): Float32Array | undefined;
   readonly file: ExternalFile;
 }
 
-/** Lays the 8-bit matrices that `wants` picks out one after another. */
-export function storedMatrices(base: BaseWeights, wants: (name: string) => boolean): StoredMatrices {
+/** Lays the matrices of the layers out, or that of the `head`. */
+export function storedMatrices(
+  config: ModelConfig,
+  base: BaseWeights,
+  part: 'layers' | 'head',
+): StoredMatrices {
+  const { layers, head } = parameterNames(config);
+  const wanted =
+    part === 'head'
+      ? [[head]]
+      : layers.flatMap(({ query, key, value, output, gate, up, down }) =>
+          [[query, key, value], [output], [gate, up], [down]].map((group) =>
+            group.map(({ weight }) => weight),
+          ),
+        );
   const location = 'matrices.bin';
-  const places = new Map<string, { values: ExternalData; scales: Float32Array }>();
-  const parts: Uint8Array[] = [];
+  const groups = new Map<string, StoredGroup>();
   let offsetBytes = 0;
-  for (const [name, { values, scales }] of base.quantized) {
-    if (!wants(name)) continue;
-    places.set(name, { values: { location, offsetBytes, lengthBytes: values.byteLength }, scales });
-    parts.push(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    offsetBytes += values.byteLength;
+  for (const names of wanted) {
+    const matrices = names.map((name) => base.quantized.get(name)!);
+    const lengthBytes = matrices.reduce((sum, { values }) => sum + values.length, 0);
+    const sizes = matrices.map(({ scales }) => scales.length);
+    const scales = Float32Array.from(matrices.flatMap((matrix) => [...matrix.scales]));
+    const group = { names, sizes, values: { location, offsetBytes, lengthBytes }, scales };
+    for (const name of names) groups.set(name, group);
+    offsetBytes += lengthBytes;
   }
-  return { find: (name) => places.get(name), file: { location, parts } };
+  return {
+    find: (name) => groups.get(name),
+    floats: (name) => base.floats.get(name),
+    file: {
+      location,
+      bytes: offsetBytes,
+      *parts() {
+        for (const names of wanted) yield sideBySide(names.map((name) => base.quantized.get(name)!));
+      },
+    },
+  };
+}
+
+/** Values [inputs, Σ outputs] of matrices with the same inputs. */
+function sideBySide(matrices: readonly QuantizedMatrix[]): Uint8Array {
+  const [first] = matrices;
+  if (matrices.length === 1)
+    return new Uint8Array(first.values.buffer, first.values.byteOffset, first.values.length);
+  const inputs = first.values.length / first.scales.length;
+  const width = matrices.reduce((sum, { scales }) => sum + scales.length, 0);
+  const all = new Int8Array(inputs * width);
+  let column = 0;
+  for (const { values, scales } of matrices) {
+    const outputs = scales.length;
+    for (let i = 0; i < inputs; i++)
+      all.set(values.subarray(i * outputs, (i + 1) * outputs), i * width + column);
+    column += outputs;
+  }
+  return new Uint8Array(all.buffer);
 }

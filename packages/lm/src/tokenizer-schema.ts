@@ -125,12 +125,16 @@ const decoder: Rule = component(() => ({
   WordPiece: { prefix: maybe.shortText, cleanup: maybe.flag },
 }));
 
+const empty: Rule = (value, at, context) => {
+  if (value !== '') throw invalid(context, at, value, 'none, which is all that is supported');
+};
+
 const models = {
   BPE: {
     unk_token: maybe.text,
     dropout: optional(number),
     // The library knows none, so that one would go unheeded.
-    continuing_subword_prefix: optional(oneOf('')),
+    continuing_subword_prefix: optional(empty),
     continuing_subword_suffix: maybe.shortText,
     end_of_word_suffix: maybe.shortText,
     fuse_unk: maybe.flag,

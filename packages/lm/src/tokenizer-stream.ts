@@ -33,7 +33,10 @@ export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly str
       const whole = text.replace(/\uFFFD+$/, '').slice(windowText.length);
       const found = firstStop(held + whole, stops);
       if (found !== null) return { text: (held + whole).slice(0, found.index), stop: found.stop };
-      if (text.endsWith('\uFFFD')) return { text: '', stop: null };
+      // The bytes of a run become text together. Tokens without a text of their own end no run, and as a window they would
+      // hide what is special about the first token.
+      const isOpen = text.endsWith('\uFFFD') || tokenizer.isByte(id) || tokenizer.decode([id]) === '';
+      if (isOpen) return { text: '', stop: null };
       held += whole;
       const lastText = tokenizer.decode(newIds);
       [windowIds, windowText] = lastText === '' ? [[...windowIds, ...newIds], text] : [newIds, lastText];

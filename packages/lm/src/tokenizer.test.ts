@@ -20,7 +20,7 @@ interface TokenizerGolden {
 }
 
 const goldens = readGolden('tokenizers.json') as Record<string, TokenizerGolden>;
-const families = ['llama', 'qwen2', 'gemma2'] as const;
+const families = ['llama', 'qwen2', 'gemma2', 'qwen3', 'mistral'] as const;
 
 function load(name: (typeof modelNames)[number]): Tokenizer {
   return loadTokenizer(modelFolder(name), readModelConfig(modelFolder(name)));
@@ -36,9 +36,7 @@ for (const name of modelNames) {
         idsWithSpecialTokens,
         JSON.stringify(text),
       );
-      // The library's byte fallback drops byte-order marks; see Tokenizer.decode.
-      const expected = name.startsWith('gemma2') ? decoded.replaceAll('\uFEFF', '') : decoded;
-      assert.equal(tokenizer.decode(ids), expected, JSON.stringify(text));
+      assert.equal(tokenizer.decode(ids), decoded, JSON.stringify(text));
     }
   });
 }
@@ -222,10 +220,10 @@ test('a tokenizer that disagrees with the vocabulary is refused with both number
     loadTokenizer(folder, parseModelConfig({ ...source, vocab_size }));
   rejects(
     'TOKENIZER_VOCABULARY_MISMATCH',
-    /llama has 300 tokens .*tokenizer\.json\), but config\.json gives the model 299 .*same model/,
+    /llama has 300 tokens, but config\.json gives the model 299 .*same model/,
     sized(299),
   );
-  rejects('TOKENIZER_VOCABULARY_MISMATCH', /300 tokens .* 128256/, sized(128256));
+  rejects('TOKENIZER_VOCABULARY_MISMATCH', /300 tokens, .* 128256/, sized(128256));
   assert.equal(sized(600)().vocabSize, 300);
 });
 

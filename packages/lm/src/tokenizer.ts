@@ -6,6 +6,8 @@ import { LmError } from './lm-error.js';
 import { preview } from './preview.js';
 import { createTimeLimit } from './time-limit.js';
 import { checkTokenizerConfig, specialTokenText } from './tokenizer-config.js';
+import { isByteToken, mendByteFallback } from './tokenizer-byte-fallback.js';
+import type { TokenDecoder } from './tokenizer-byte-fallback.js';
 import { readTokenizerFiles } from './tokenizer-files.js';
 import type { TokenizerFiles } from './tokenizer-files.js';
 import { checkPatterns } from './tokenizer-patterns.js';
@@ -14,10 +16,11 @@ import type { CheckedTokenizer } from './tokenizer-schema.js';
 
 /** What is used of `@huggingface/tokenizers`, whose own declarations do not resolve under NodeNext. */
 interface HuggingFaceTokenizer {
+  readonly decoder: TokenDecoder | null;
   encode(
     text: string,
     options: { add_special_tokens: boolean },
-  ): { ids: (number | undefined)[]; tokens: string[] };
+  ): { ids: (number | null | undefined)[]; tokens: string[] };
   decode(
     ids: number[],
     options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
@@ -50,7 +53,8 @@ export interface Tokenizer {
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
   /**
-   * Encodes text. Special tokens written out in the text become their ids, as chat templates need.
+   * Encodes text. Special tokens written out in the text become their ids, as chat templates need. A lone surrogate
+   * counts as U+FFFD, as it does wherever text becomes UTF-8.
    * @param options.addSpecialTokens adds what the tokenizer puts around a document (a leading BOS, usually). Default
    * false: a chat template writes its own.
    * @throws LmError `TOKENIZER_INVALID` for text the vocabulary cannot express, and for text that takes longer than
@@ -59,10 +63,13 @@ export interface Tokenizer {
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
    * Decodes ids; ids without an entry in the vocabulary (padding rows of the embedding) decode to nothing.
-   * Tokenizers with byte fallback (Gemma) lose byte-order marks, U+FEFF.
+   * Bytes that are no UTF-8 become U+FFFD, as in the reference: one for each invalid part of byte-level tokens, one for
+   * each byte of a run of byte-fallback tokens.
    * @param options.skipSpecialTokens leaves special tokens out. Default true.
    */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** Whether a token is a byte that vocabularies with byte fallback spell others with; what it decodes to depends on its neighbours. */
+  isByte(id: number): boolean;
   /**
    * Encodes prefix + continuation and finds where the continuation starts: after the longest run of tokens that it shares
    * with the prefix encoded alone. A token that spans the border counts as the continuation's.
@@ -115,14 +122,15 @@ export function createTokenizer(
   };
   const libraryConfig = checkTokenizerConfig(files, checked);
   const inner = limited('its set-up', 0, () => new HuggingFaceTokenizer(checked.document, libraryConfig));
+  const hasByteFallback = mendByteFallback(inner.decoder);
   const special = specialTokens(files, checked, config);
   const encode: Tokenizer['encode'] = (text, { addSpecialTokens = false } = {}) => {
     if (text === '' && !addSpecialTokens) return [];
     const { ids, tokens } = limited(`encoding ${text.length} characters`, text.length, () =>
-      inner.encode(text, { add_special_tokens: addSpecialTokens }),
+      inner.encode(text.replace(loneSurrogates, '\uFFFD'), { add_special_tokens: addSpecialTokens }),
     );
-    if (!ids.every((id) => id !== undefined)) {
-      const unknown = preview(tokens[ids.indexOf(undefined)]);
+    if (!ids.every((id) => typeof id === 'number')) {
+      const unknown = preview(tokens[ids.findIndex((id) => typeof id !== 'number')]);
       throw new LmError(
         'TOKENIZER_INVALID',
         `${label}: the vocabulary, "model.vocab", has no token for ${unknown} and no unknown token. ` +
@@ -147,6 +155,7 @@ export function createTokenizer(
       const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false };
       return watched(known.length, () => inner.decode(known, options));
     },
+    isByte: (id) => hasByteFallback && isByteToken(inner.id_to_token(id) ?? ''),
     encodeSpan(prefix, continuation, options) {
       const ids = encode(prefix + continuation, options);
       const prefixIds = encode(prefix, options);
@@ -156,6 +165,8 @@ export function createTokenizer(
     },
   };
 }
+
+const loneSurrogates = /\p{Surrogate}/gu;
 
 function failure(label: string, { patterns }: CheckedTokenizer, problem: string, cause?: unknown): LmError {
   const places = patterns.map(({ at }) => `"${at}"`).join(', ');
@@ -175,8 +186,8 @@ function checkVocabulary(folder: string, tokenizerSize: number, { vocabSize }: M
   if (tokenizerSize <= vocabSize && vocabSize <= 2 * tokenizerSize) return;
   throw new LmError(
     'TOKENIZER_VOCABULARY_MISMATCH',
-    `The tokenizer of ${folder} has ${tokenizerSize} tokens ("model.vocab" and "added_tokens" of tokenizer.json), ` +
-      `but config.json gives the model ${vocabSize} ("vocab_size"). ` +
+    `The tokenizer of ${folder} has ${tokenizerSize} tokens, but config.json gives the model ${vocabSize} ` +
+      '("vocab_size" there, "model.vocab" and "added_tokens" in tokenizer.json). ' +
       'Take tokenizer.json and config.json from the same model.',
     { details: { folder, tokenizerSize, vocabSize } },
   );

@@ -235,7 +235,7 @@ function layerParameters(
   return {
     attention: of(
       [layer.query, layer.key, layer.value, layer.output],
-      [layer.inputNorm, layer.postAttentionNorm],
+      [layer.inputNorm, layer.queryNorm, layer.keyNorm, layer.postAttentionNorm],
     ),
     mlp: of([layer.gate, layer.up, layer.down], [layer.mlpNorm, layer.postMlpNorm]),
   };

@@ -40,6 +40,8 @@ export interface StartContext<C> {
   signal: AbortSignal;
   /** Ends the service for a failure in the background, which becomes its exit code. The first one counts. */
   fail: (error: unknown) => void;
+  /** Says in a few words what a start that takes long is at; /readyz shows the last of them. */
+  report: (doing: string) => void;
 }
 
 /** A service process. */
@@ -84,10 +86,16 @@ export async function runService<F extends Record<string, Field<unknown>>>(
     // The compiler does not see through the union with fields that are not known here.
     const { monitor, otlpEndpoint, drainDeadlineMs } = config as ConfigOf<typeof PROCESS_FIELDS>;
     const registry = createRegistry();
-    const notReady = () => (state === 'serving' ? undefined : `${spec.name} is ${state}`);
+    let doing = '';
+    const report = (text: string) => void (doing = text);
+    const notReady = () => {
+      if (state === 'serving') return undefined;
+      return `${spec.name} is ${state}${state === 'starting' && doing !== '' ? `: ${doing}` : ''}`;
+    };
     if (monitor) cleanup.use(await startMonitor({ listen: monitor, registry, notReady, log }));
     if (otlpEndpoint) cleanup.use(startTracing({ service: spec.name, endpoint: otlpEndpoint, log }));
-    const service = await spec.start({ config, log, registry, signal: stop.signal, fail: stop.fail });
+    const { signal, fail } = stop;
+    const service = await spec.start({ config, log, registry, signal, fail, report });
     try {
       if (!stop.signal.aborted) enter('serving');
       await stop.requested;

@@ -42,6 +42,10 @@ export const REASONS = {
     'FAILED_PRECONDITION',
     'A model folder or one of its files is missing, truncated or malformed.',
   ),
+  MODEL_UNKNOWN: reason(
+    'NOT_FOUND',
+    'No model or revision lies where the URI says, or the credentials may not see it.',
+  ),
   TENSOR_INVALID: reason('FAILED_PRECONDITION', 'A tensor is missing or has the wrong shape or type.'),
   ARCHITECTURE_UNKNOWN: reason(
     'INVALID_ARGUMENT',
@@ -115,6 +119,10 @@ export const REASONS = {
   MEMORY_EXCEEDED: reason(
     'RESOURCE_EXHAUSTED',
     'Training as configured would take more memory than the process may have.',
+  ),
+  PARITY_BROKEN: reason(
+    'INTERNAL',
+    'Generation and training disagree about a new version; it is not served.',
   ),
   DEADLINE_EXCEEDED: reason('DEADLINE_EXCEEDED', 'The work was not done before its deadline.'),
   CANCELLED: reason('CANCELLED', 'The caller gave up the work.'),

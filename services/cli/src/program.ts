@@ -3,9 +3,11 @@ import type { Cli } from './cli.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { evalCommand } from './commands/eval.js';
+import { exportCommand } from './commands/export.js';
 import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
+import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
 import { topologyCommand } from './commands/topology.js';
@@ -26,6 +28,9 @@ Examples:
     --set training.learningRate=1e-4               another recipe
   parley eval --questions test.jsonl --peer a=./llama
                                                    measure a model
+  parley export --model ./llama --out ./llama-adapter \
+    --from .parley/peers/a                         what it learnt, for PEFT
+  parley pull Qwen/Qwen2.5-0.5B-Instruct           fetch one from the hub
 
 Results go to standard output, with --json for programs; everything else goes to standard error.
 
@@ -61,7 +66,9 @@ export function createProgram(cli: Cli, version: string): Command {
     runsCommand(cli),
     peersCommand(cli),
     evalCommand(cli),
+    pullCommand(cli),
     pretrainCommand(cli),
+    exportCommand(cli),
     doctorCommand(cli),
     topologyCommand(cli),
     natsReloadCommand(cli),

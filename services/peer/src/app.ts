@@ -14,12 +14,15 @@ import type { BlobStore, Bus, Publisher } from '@parley/bus';
 import { PeerService } from '@parley/contracts';
 import {
   createPromptTemplate,
+  describeTrainable,
   loadLanguageModel,
+  loadPeftAdapter,
   loadTokenizer,
   readModelConfig,
   readTokenizerFiles,
 } from '@parley/lm';
-import type { LanguageModel } from '@parley/lm';
+import type { LanguageModel, ModelConfig, Trainable } from '@parley/lm';
+import { checkpointDigest, logObserver, obtainModel, parseModelUri } from '@parley/models';
 import {
   ParleyError,
   allowRoles,
@@ -32,8 +35,7 @@ import {
 import type { CleanupStack, Log, Registry, Service } from '@parley/runtime';
 import { announce } from './announce.js';
 import { updateChange } from './apply-update.js';
-import { checkpointDigest } from './checkpoint-digest.js';
-import { advertisedAddress, describeMethod } from './config.js';
+import { advertisedAddress } from './config.js';
 import type { PeerConfig } from './config.js';
 import { mappingLmErrors } from './lm-failure.js';
 import { memory } from './memory.js';
@@ -59,6 +61,8 @@ export interface PeerDeps {
   fail: (error: unknown) => void;
   /** Gives up a start that is under way. */
   signal?: AbortSignal;
+  /** Told in a few words what a start that takes long is at. */
+  report?: (doing: string) => void;
   /** Where it is measured; nowhere unless given. */
   registry?: Registry;
   /** Monotonic, in milliseconds; `performance.now` unless given. */
@@ -82,7 +86,7 @@ export interface RunningPeer extends Service, AsyncDisposable {
 /**
  * Starts a peer: loads the model, brings it to the committed state, serves gRPC, announces itself and applies its updates.
  *
- * @throws ParleyError CHECKPOINT_INVALID, TENSOR_INVALID, ARCHITECTURE_UNKNOWN, TOKENIZER_MISMATCH for a model that cannot
+ * @throws ParleyError as `obtainModel` for a model that cannot be fetched; CHECKPOINT_INVALID, TENSOR_INVALID, ARCHITECTURE_UNKNOWN, TOKENIZER_MISMATCH for a model that cannot
  *   be used; STATE_CORRUPT, CONFIG_INVALID for a state folder that cannot; NATS_*, STREAM_*, BUS_UNAVAILABLE; PORT_IN_USE,
  *   ADDRESS_UNUSABLE
  */
@@ -111,10 +115,11 @@ async function start(config: PeerConfig, deps: PeerDeps, cleanup: CleanupStack):
   const publisher = createPublisher(bus, { source: `parley/peer/${config.name}`, blobs });
   const { versions, weights } = openOutputs(config, deps, { bus, publisher, blobs });
 
-  const { engine, codec } = await mappingLmErrors(() => openModel(config, log));
+  const folder = await fetchModel(config, deps);
+  const { engine, codec, trainable } = await mappingLmErrors(() => openModel(config, folder, log));
   cleanup.use(engine);
   signal?.throwIfAborted();
-  const store = await openState(config, engine);
+  const store = await openState(config, folder, engine, trainable);
   refuseOlderState(config, store, await versions.last());
   const model = createVersionedModel({
     model: engine,
@@ -180,33 +185,76 @@ function openOutputs(
   return { versions: wrapVersions?.(versions) ?? versions, weights: wrapWeights?.(weights) ?? weights };
 }
 
-async function openModel(config: PeerConfig, log: Log): Promise<{ engine: LanguageModel; codec: TextCodec }> {
-  const { model: folder, device, threads, spinning, train, maxBatch } = config;
-  const tokenizer = loadTokenizer(folder, readModelConfig(folder));
+interface OpenedModel {
+  readonly engine: LanguageModel;
+  readonly codec: TextCodec;
+  readonly trainable: Trainable;
+}
+
+/** Where the model lies on this machine, fetched first if it has to be. */
+async function fetchModel(config: PeerConfig, { log, report, signal }: PeerDeps): Promise<string> {
+  const observer = logObserver(log, report);
+  const { folder, commit } = await obtainModel(parseModelUri(config.model), config, {
+    observer,
+    ...(signal && { signal }),
+  });
+  log.info({ model: config.model, folder, commit }, 'the model is here');
+  report?.('loading the model');
+  return folder;
+}
+
+async function openModel(config: PeerConfig, folder: string, log: Log): Promise<OpenedModel> {
+  const { device, threads, spinning, quantization, recompute, maxBatch, maxBatchTokens } = config;
+  const modelConfig = readModelConfig(folder);
+  const tokenizer = loadTokenizer(folder, modelConfig);
   const template = createPromptTemplate(readTokenizerFiles(folder).tokenizerConfig, { label: folder });
   const codec = createTextCodec(tokenizer, template);
   if (codec.endToken === undefined)
     log.warn({ folder }, 'the model has no end token: its answers end at max_tokens alone');
+  const { trainable, initial } = readTrainSetting(config, modelConfig, log);
   const onProgress = (fraction: number) => log.debug({ folder, fraction }, 'loading');
   const engine = await loadLanguageModel({
     folder,
     device,
     threads,
     spinning,
-    trainable: train,
+    trainable,
+    quantization,
+    recompute: recompute === 'auto' ? 'auto' : recompute === 'always',
     maxBatch,
     memoryBytes: Number(memory().memoryLimitBytes),
+    ...(maxBatchTokens !== undefined && { maxBatchTokens }),
     onProgress,
   });
-  return { engine, codec };
+  if (initial) await engine.importState({ weights: initial });
+  return { engine, codec, trainable };
+}
+
+/** What trains, and the weights it starts with where an adapter was given. */
+function readTrainSetting(
+  { train }: PeerConfig,
+  model: ModelConfig,
+  log: Log,
+): { trainable: Trainable; initial?: Uint8Array } {
+  if (train.kind !== 'adapter') return { trainable: train };
+  const { trainable, weights, ignored } = loadPeftAdapter(train.folder, model);
+  const { folder } = train;
+  if (ignored.length > 0)
+    log.warn({ folder, ignored }, 'training goes on without these settings of the adapter');
+  return { trainable, initial: weights };
 }
 
 /** Opens the state folder and brings the model to what is committed there. */
-async function openState(config: PeerConfig, engine: LanguageModel): Promise<StateStore> {
-  const baseSha256 = await checkpointDigest(config.model);
+async function openState(
+  config: PeerConfig,
+  folder: string,
+  engine: LanguageModel,
+  trainable: Trainable,
+): Promise<StateStore> {
+  const baseSha256 = await checkpointDigest(folder);
   const store = await openStateStore({
     folder: config.stateDir,
-    identity: { peer: config.name, baseSha256, method: describeMethod(config.train) },
+    identity: { peer: config.name, baseSha256, method: describeTrainable(trainable) },
     keepVersions: config.keepVersions,
     initialState: () => engine.exportState(),
   });

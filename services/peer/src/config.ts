@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { BUS_FIELDS } from '@parley/bus';
+import { MODEL_FIELDS, MODEL_URIS, parseModelUri } from '@parley/models';
 import { TLS_FIELDS, field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
 import type { Trainable } from '@parley/lm';
@@ -13,7 +14,9 @@ export const PEER_FIELDS = {
     description: 'name in the mesh: letters, digits, "-" and "_", at most 59',
     pattern: NAME,
   }),
-  model: field.path('PARLEY_MODEL', { description: 'Hugging Face model folder' }),
+  model: modelField('PARLEY_MODEL', {
+    description: 'Hugging Face model folder, or where it is fetched from into a cache before the peer serves',
+  }),
   stateDir: field.path('PARLEY_STATE_DIR', {
     description: 'folder of the committed state; made if missing, never shared',
   }),
@@ -43,8 +46,19 @@ export const PEER_FIELDS = {
     fallback: false,
   }),
   train: trainField('PARLEY_TRAIN', {
-    description: 'which weights train: all, or low-rank adapters (alpha is twice the rank unless given)',
+    description:
+      'which weights train: all, low-rank adapters (alpha is twice the rank unless given), or those of an adapter that PEFT saved',
     fallback: { kind: 'full' },
+  }),
+  quantization: field.oneOf('PARLEY_QUANTIZATION', ['none', 'int8'], {
+    description:
+      'how the weights are held: as they are, or matrices in 8 bits with low-rank adapters beside them (device cpu, PARLEY_TRAIN=lora:…)',
+    fallback: 'none',
+  }),
+  recompute: field.oneOf('PARLEY_RECOMPUTE', ['auto', 'always', 'never'], {
+    description:
+      'whether training computes layers again in the backward pass instead of keeping them; auto: if they do not fit the memory otherwise',
+    fallback: 'auto',
   }),
   blobs: blobsField('PARLEY_BLOBS', {
     description:
@@ -63,6 +77,14 @@ export const PEER_FIELDS = {
     min: 1,
     max: 4096,
   }),
+  ...MODEL_FIELDS,
+  maxBatchTokens: field.optional(
+    field.integer('PARLEY_MAX_BATCH_TOKENS', {
+      description: "tokens of one pass, padding included; by the model's size unless set",
+      min: 1,
+      max: 2 ** 20,
+    }),
+  ),
 };
 
 /** Validated settings of a peer. */
@@ -78,25 +100,36 @@ export function advertisedAddress(
   return `${isWildcard ? hostname() : listen.host}:${port}`;
 }
 
-/** The training method in words: what a head was made with must be what it goes on with. */
-export function describeMethod(train: Trainable): string {
-  return train.kind === 'full' ? 'full' : `lora rank ${train.rank} alpha ${train.alpha}`;
-}
+/** Which weights train: as the engine has it, or as an adapter's folder says, whose weights training starts from. */
+export type TrainSetting = Trainable | { readonly kind: 'adapter'; readonly folder: string };
 
-function trainField(env: string, options: FieldOptions<Trainable>): Field<Trainable> {
-  const parse = (text: string): Trainable => {
+function trainField(env: string, options: FieldOptions<TrainSetting>): Field<TrainSetting> {
+  const parse = (text: string): TrainSetting => {
     if (text === 'full') return { kind: 'full' };
+    if (text.startsWith('adapter:/')) return { kind: 'adapter', folder: text.slice('adapter:'.length) };
     const [, rankText, alphaText] = /^lora:(\d{1,4})(?::(\d+(?:\.\d+)?))?$/.exec(text) ?? [];
     const rank = Number(rankText);
     const alpha = alphaText === undefined ? 2 * rank : Number(alphaText);
     if (!(rank >= 1 && alpha > 0))
       throw new Error(
-        `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32`,
+        `"${text}" is neither full nor lora:<rank>[:<alpha>] with both above 0, such as lora:16:32, nor adapter:/folder`,
       );
     return { kind: 'lora', rank, alpha, seed: 0 };
   };
-  const format = (train: Trainable) => (train.kind === 'full' ? 'full' : `lora:${train.rank}:${train.alpha}`);
-  return field.parsed(env, options, { values: 'full, lora:RANK, lora:RANK:ALPHA', parse, format });
+  const format = (train: TrainSetting) => {
+    if (train.kind === 'full') return 'full';
+    return train.kind === 'lora' ? `lora:${train.rank}:${train.alpha}` : `adapter:${train.folder}`;
+  };
+  const values = 'full, lora:RANK, lora:RANK:ALPHA, adapter:/FOLDER';
+  return field.parsed(env, options, { values, parse, format });
+}
+
+function modelField(env: string, options: FieldOptions<string>): Field<string> {
+  const parse = (text: string): string => {
+    parseModelUri(text);
+    return text;
+  };
+  return field.parsed(env, options, { values: MODEL_URIS, parse });
 }
 
 function blobsField(env: string, options: FieldOptions<string>): Field<string> {

@@ -1,7 +1,7 @@
 import { fromJsonString, toJsonString } from '@bufbuild/protobuf';
 import { VersionCommittedSchema } from '@parley/contracts';
 import type { VersionCommitted } from '@parley/contracts';
-import { decodeSafetensors, encodeSafetensors } from '@parley/lm';
+import { committedStateFormat, decodeSafetensors, encodeSafetensors } from '@parley/lm';
 import type { ModelState, SafetensorsReader } from '@parley/lm';
 import { createLedger } from './ledger.js';
 import type { Ledger, LedgerRecord } from './ledger.js';
@@ -13,7 +13,7 @@ export interface Head {
   readonly version: number;
   /** SHA-256 of the checkpoint the peer started from. */
   readonly baseSha256: string;
-  /** What trains, as {@link describeMethod} writes it: `full`, or `lora` with its rank, scale and layers. */
+  /** What trains, as {@link describeTrainable} writes it: `full`, or `lora` with its rank, scale and layers. */
   readonly method: string;
   /** SHA-256 of the trainable weights, a safetensors file of their own. */
   readonly weightsSha256: string;
@@ -28,8 +28,6 @@ export interface HeadWithState {
   readonly state: ModelState;
 }
 
-const FORMAT = 'parley.head.1';
-
 /**
  * Lays a head out as a safetensors file. The engine's two files ride in it whole, as the byte tensors `weights` and
  * `optimizer`, so that what comes back has the digest it went in with.
@@ -43,7 +41,7 @@ export function encodeHead({ head, state }: HeadWithState, optimizerSha256: stri
     ['optimizer', { shape: [state.optimizer.byteLength], data: state.optimizer }],
   ]);
   return encodeSafetensors(tensors, {
-    format: FORMAT,
+    format: committedStateFormat,
     peer: head.peer,
     version: String(head.version),
     base_sha256: head.baseSha256,
@@ -67,8 +65,8 @@ export async function decodeHead(
 ): Promise<HeadWithState> {
   using reader = decodeSafetensors(bytes, 'the file');
   const text = textOf(reader);
-  if (text('format') !== FORMAT)
-    throw new Error(`its format is ${text('format')}, this version of Parley reads ${FORMAT}`);
+  if (text('format') !== committedStateFormat)
+    throw new Error(`its format is ${text('format')}, this version of Parley reads ${committedStateFormat}`);
   const version = Number(text('version'));
   if (!Number.isSafeInteger(version) || version < 0) throw new Error(`its version is ${text('version')}`);
   const peer = text('peer');

@@ -29,6 +29,7 @@ const REASONS: Readonly<Record<LmErrorReason, Reason>> = {
   // The same update would diverge again: it is the update that will never do.
   GRADIENT_NOT_FINITE: 'TRAINING_DIVERGED',
   MEMORY_EXCEEDED: 'MEMORY_EXCEEDED',
+  PARITY_BROKEN: 'PARITY_BROKEN',
   ABORTED: 'CANCELLED',
   MODEL_CLOSED: 'SHUTTING_DOWN',
   EXECUTION_PROVIDER_UNAVAILABLE: 'CONFIG_INVALID',

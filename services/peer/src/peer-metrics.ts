@@ -45,6 +45,10 @@ export const PEER_METRICS = {
     'parley_peer_training_gradient_norm',
     'Mean global L2 norm of the last update, before clipping',
   ),
+  parity: gauge(
+    'parley_peer_parity_nats',
+    'Largest difference of a log-probability between generation and training at the last new version, a token',
+  ),
   rejected: counter('parley_peer_updates_rejected_total', 'Updates that were refused for good', ['reason']),
 } as const;
 

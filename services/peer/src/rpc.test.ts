@@ -372,3 +372,17 @@ test('a snapshot of another model is refused, and nothing changes', async (t) =>
   equal((await ant.client.describe({})).version, 0n);
   equal((await likelihood(ant, { continuation: 'it is 2' })).logProb, before.logProb);
 });
+
+test('a peer starts from the adapter that it is given, and from its own state ever after', async (t) => {
+  const mesh = await startMesh(t);
+  const folder = await temporaryFolder(t);
+  const adapter = fileURLToPath(new URL('../../../packages/lm/fixtures/adapters/llama', import.meta.url));
+  const plain = await startTestPeer(mesh, await temporaryFolder(t), { PARLEY_PEER_NAME: 'bee' });
+  const env = { PARLEY_TRAIN: `adapter:${adapter}` };
+  const started = await startTestPeer(mesh, folder, env);
+  const first = await likelihood(started, { continuation: 'it is 2' });
+  notEqual(first.logProb, (await likelihood(plain, { continuation: 'it is 2' })).logProb);
+  await started.stop();
+  const again = await startTestPeer(mesh, folder, env);
+  equal((await likelihood(again, { continuation: 'it is 2' })).logProb, first.logProb);
+});

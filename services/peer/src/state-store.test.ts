@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { create, equals } from '@bufbuild/protobuf';
 import { VersionCommittedSchema } from '@parley/contracts';
-import { encodeSafetensors } from '@parley/lm';
+import { encodeSafetensors, readCommittedState } from '@parley/lm';
 import type { ModelState } from '@parley/lm';
 import { isParleyError, sha256 } from '@parley/runtime';
 import type { Reason } from '@parley/runtime';
@@ -179,4 +179,20 @@ test('a second process on the folder is found out before it overwrites anything'
     message,
   );
   equal(sha256((await one.reload()).weights), committed.weightsSha256);
+});
+
+test('others read the committed state, and any version that is kept', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await open(folder, { identity: { ...IDENTITY, method: 'lora rank 2 alpha 4' } });
+  await store.commit(next(store.head, stateOf(1)), stateOf(1));
+  const { weights, ...state } = readCommittedState(folder);
+  deepEqual(state, {
+    peer: 'ant',
+    version: 1,
+    baseSha256: IDENTITY.baseSha256,
+    trainable: { kind: 'lora', rank: 2, alpha: 4, seed: 0 },
+  });
+  deepEqual(weights, stateOf(1).weights);
+  const first = readCommittedState(folder, 0);
+  deepEqual([first.version, first.weights], [0, stateOf(0).weights]);
 });

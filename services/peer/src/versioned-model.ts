@@ -127,6 +127,7 @@ export function createVersionedModel(parts: VersionedModelParts): VersionedModel
       if (report) measureTraining(metrics, report, trained());
       const swapped = startTimer(nowMs);
       const result = await inSpan('commit', {}, async (span) => {
+        metrics.parity.set(await model.checkParity());
         const state = await model.exportState();
         await requireFiniteWeights(state.weights, 'The changed model');
         const next = await nextHead(store.head, change, report, state, parts);

@@ -1,10 +1,11 @@
 import { createDraw } from './draw.js';
-import { fieldValues, mutateJson, mutateText, setField } from './mutate-json.js';
+import { fieldValues, mutateJson, setField } from './mutate-json.js';
 import type { Mutation } from './mutate-json.js';
 import { mutateSafetensors } from './mutate-safetensors.js';
+import { mutateTemplate } from './mutate-template.js';
 
 /** How a file of a base is damaged. */
-export type FileKind = 'json' | 'safetensors' | 'text';
+export type FileKind = 'json' | 'safetensors' | 'template';
 
 /** A folder that is valid as it is. */
 export interface FuzzBase {
@@ -29,7 +30,7 @@ export function sweepCases(bases: readonly FuzzBase[]): (() => FuzzCase)[] {
     Object.entries(base.targets)
       .filter(([, kind]) => kind === 'json')
       .flatMap(([file]) =>
-        fieldPaths(JSON.parse(Buffer.from(base.files[file]).toString())).flatMap((path) =>
+        fieldPaths(JSON.parse(Buffer.from(base.files[file]).toString()) as unknown).flatMap((path) =>
           fieldValues.map((value) => () => ({
             base,
             file,
@@ -50,22 +51,17 @@ export function randomCase(
   const draw = createDraw(seed, target, index);
   const base = draw.pick(bases);
   const [file, kind] = draw.pick(Object.entries(base.targets));
-  const mutate = { json: mutateJson, safetensors: mutateSafetensors, text: mutateText }[kind];
+  const mutate = { json: mutateJson, safetensors: mutateSafetensors, template: mutateTemplate }[kind];
   return { base, file, mutation: mutate(draw, base.files[file]) };
 }
 
-/** Paths of all fields of objects, but of tables (vocabularies and the like) only the first few entries. */
+/** Paths of all fields, but of tables and lists (vocabularies and the like) only of the first few entries. */
 function fieldPaths(value: unknown, prefix: readonly string[] = []): string[][] {
   if (typeof value !== 'object' || value === null) return [];
-  const entries = Object.entries(value).slice(0, Array.isArray(value) ? 2 : 40);
-  return entries.flatMap(([key, inner]) => {
+  const entries = Object.entries(value) as [string, unknown][];
+  const isTable = Array.isArray(value) || entries.length > 40;
+  return entries.slice(0, isTable ? 2 : entries.length).flatMap(([key, inner]) => {
     const path = [...prefix, key];
-    const isTable = typeof inner === 'object' && inner !== null && Object.keys(inner).length > 40;
-    return [
-      path,
-      ...(isTable
-        ? fieldPaths(Object.fromEntries(Object.entries(inner as object).slice(0, 1)), path)
-        : fieldPaths(inner, path)),
-    ];
+    return [path, ...fieldPaths(inner, path)];
   });
 }

@@ -3,21 +3,21 @@ import { join } from 'node:path';
 import { LmError } from '../lm-error.js';
 import { randomCase, sweepCases } from './fuzz-case.js';
 import type { FuzzBase, FuzzCase } from './fuzz-case.js';
-import { fuzzTargets } from './fuzz-targets.js';
+import { findTarget } from './fuzz-targets.js';
 import type { CaseFailure, FuzzJob, FuzzReport } from './run-fuzz.js';
 
 /** Runs the cases of a job one by one and notes the case at work for the watchdog outside. */
 async function work(job: FuzzJob): Promise<void> {
-  const target = fuzzTargets.find(({ name }) => name === job.target);
-  if (!target) throw new Error(`no fuzz target "${job.target}"`);
+  const target = findTarget(job.target);
   const bases = await target.bases();
   const use = await target.open();
   const folders = new Map(bases.map((base, i) => [base, writeBase(job.folder, i, base)]));
   const sweep = job.kind === 'sweep' ? sweepCases(bases) : null;
-  const to = Math.min(job.to, sweep?.length ?? Infinity);
+  const to = Math.min(job.to ?? Infinity, sweep?.length ?? Infinity);
+  let ran = 0;
   const progress = openSync(join(job.folder, 'progress'), 'w');
   const index32 = new Uint32Array(1);
-  for (let index = job.from; index < to; index++) {
+  for (let index = job.from; index < to; index += job.stride) {
     index32[0] = index;
     writeSync(progress, index32, 0, 4, 0);
     const fuzzCase = sweep ? sweep[index]() : randomCase(bases, target.name, job.seed, index);
@@ -26,8 +26,9 @@ async function work(job: FuzzJob): Promise<void> {
     const problem = await outcome(use, folder, fuzzCase);
     if (problem !== null) await report({ index, ...problem });
     writeFileSync(join(folder, fuzzCase.file), fuzzCase.base.files[fuzzCase.file]);
+    ran++;
   }
-  await report({ ran: Math.max(0, to - job.from) });
+  await report({ ran });
 }
 
 function report(message: FuzzReport): Promise<void> {

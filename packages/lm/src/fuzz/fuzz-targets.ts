@@ -4,6 +4,7 @@ import { loadCheckpoint } from '../checkpoint.js';
 import { readModelConfig } from '../config.js';
 import { parameterShapes } from '../config-parameters.js';
 import { modelFolder } from '../io-test-support.js';
+import { LmError } from '../lm-error.js';
 import { initLanguageModel } from '../load-language-model.js';
 import type { LanguageModel } from '../language-model.js';
 import { createPromptTemplate } from '../prompt-template.js';
@@ -27,7 +28,7 @@ export interface FuzzTarget {
 }
 
 /** Every reader of files from outside. A further one (adapters of another format, say) is one more entry. */
-export const fuzzTargets: readonly FuzzTarget[] = [
+const fuzzTargets: readonly FuzzTarget[] = [
   {
     name: 'config',
     bases: async () => folders({ 'config.json': 'json' }, ['llama', 'qwen2-bf16', 'gemma2-fp16']),
@@ -57,15 +58,48 @@ export const fuzzTargets: readonly FuzzTarget[] = [
       ...smallTokenizers(),
     ],
     // Some expressions never end; those that do take a few milliseconds.
-    open: async () => (folder) => useTokenizer(folder, 1000),
+    open: async () => (folder) => useTokenizer(folder, 2000),
   },
   {
     name: 'chat-template',
-    bases: async () => folders({ 'chat_template.jinja': 'text' }, ['llama', 'qwen2', 'gemma2']),
+    bases: async () => folders({ 'chat_template.jinja': 'template' }, ['llama', 'qwen2', 'gemma2']),
     open: async () => (folder) => useTokenizer(folder, 10_000),
   },
   { name: 'state', bases: stateBases, open: openState },
 ];
+
+/** A reader with every fault that the others must not have, case by case: what finds faults is tried on it. */
+const brokenTarget: FuzzTarget = {
+  name: 'broken',
+  bases: async () => folders({ 'config.json': 'json' }, ['llama']),
+  open: async () => {
+    const faults = [
+      () => undefined,
+      () => JSON.parse('}') as undefined,
+      () => {
+        for (;;);
+      },
+      () => process.abort(),
+      () => {
+        throw new LmError('CONFIG_INVALID', 'something is wrong');
+      },
+      () => {
+        throw new LmError('TENSOR_MISSING', 'config.json: "hidden_size" is wrong');
+      },
+    ];
+    return (folder) => {
+      const index = readFileSync(join(folder, '..', 'progress')).readUInt32LE(0);
+      faults[index]();
+    };
+  },
+};
+
+/** The target of this name. */
+export function findTarget(name: string): FuzzTarget {
+  const target = [...fuzzTargets, brokenTarget].find((candidate) => candidate.name === name);
+  if (!target) throw new Error(`There is no fuzz target "${name}".`);
+  return target;
+}
 
 function folders(
   targets: Readonly<Record<string, FileKind>>,

@@ -234,7 +234,7 @@ function choosePlace(
   draw: Draw,
   document: { root: Json },
 ): { holder: Container; key: string; path: string[] } {
-  let holder: Container = document as unknown as Record<string, Json>;
+  let holder: Container = document;
   let key = 'root';
   const path: string[] = [];
   for (;;) {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { randomCase, sweepCases } from './fuzz-case.js';
-import { fuzzTargets } from './fuzz-targets.js';
+import { findTarget } from './fuzz-targets.js';
 
 /** What a fuzz process is given. */
 export interface FuzzJob {
@@ -12,9 +12,11 @@ export interface FuzzJob {
   /** All fields with all values of the sweep, or random mutations. */
   readonly kind: 'sweep' | 'random';
   readonly seed: number;
-  /** The first case, and one more than the last. */
+  /** The first case, and one more than the last: null for all of a sweep. */
   readonly from: number;
-  readonly to: number;
+  readonly to: number | null;
+  /** Of so many cases one is run. */
+  readonly stride: number;
   /** A folder for the process, gone afterwards; `progress` in it holds the case at work. */
   readonly folder: string;
 }
@@ -59,8 +61,8 @@ export async function runFuzz(
       if (typeof ended === 'number') return { ran: ran + ended, failures };
       const index = progressOf(folder) ?? from;
       failures.push({ index, what: await describe(job, index), complaint: ended, error: '', stack: '' });
-      ran += index + 1 - from;
-      from = index + 1;
+      ran += (index - from) / job.stride + 1;
+      from = index + job.stride;
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -98,7 +100,7 @@ function runProcess(job: FuzzJob, limits: FuzzLimits, failures: CaseFailure[]): 
     child.on('message', (message: FuzzReport) => {
       if ('ran' in message) return finish(message.ran);
       failures.push(message);
-      if (failures.length >= limits.maxFailures) finish(message.index - job.from + 1);
+      if (failures.length >= limits.maxFailures) finish((message.index - job.from) / job.stride + 1);
     });
     child.once('close', (code, signal) => {
       clearInterval(watchdog);
@@ -121,9 +123,7 @@ async function describe(
   { target: name, kind, seed }: Omit<FuzzJob, 'folder'>,
   index: number,
 ): Promise<string> {
-  const target = fuzzTargets.find((candidate) => candidate.name === name);
-  if (!target) return name;
-  const bases = await target.bases();
+  const bases = await findTarget(name).bases();
   const { base, file, mutation } =
     kind === 'sweep' ? sweepCases(bases)[index]() : randomCase(bases, name, seed, index);
   return `${base.label}/${file}: ${mutation.description}`;

@@ -6,6 +6,7 @@ import type { AnswerForm } from '@parley/evaluation';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { parsePeerOptions } from '../input/peer-option.js';
+import { fetchPeers } from '../input/fetch-peers.js';
 import type { PeerOption } from '../input/peer-option.js';
 import { readLabelledQuestions } from '../input/prompts-file.js';
 import { evaluationResult, renderEvaluation } from '../measure/evaluation-report.js';
@@ -47,7 +48,7 @@ export function evalCommand(cli: Cli): Command {
     )
     .addOption(
       peerOption(
-        'NAME=FOLDER, NAME=HOST:PORT, or NAME of the mesh that is up here (repeatable)',
+        'NAME=FOLDER, NAME=hf://org/model[@revision], NAME=HOST:PORT, or NAME of the mesh that is up here (repeatable)',
       ).makeOptionMandatory(),
     )
     .option('--samples <number>', 'samples of each question; 0 for greedy answers alone', wholeNumber(0), 4)
@@ -70,7 +71,7 @@ export function evalCommand(cli: Cli): Command {
 
 async function evaluate(cli: Cli, options: EvalOptions): Promise<void> {
   const questions = await readLabelledQuestions(options.questions, cli.stdin);
-  const peers = parsePeerOptions(options.peer, cli.cwd);
+  const peers = await fetchPeers(cli, parsePeerOptions(options.peer, cli.cwd));
   await using mesh = await meshFor(cli, options, peers);
   const known = mesh?.peers ?? new Map<string, string>();
   const named = await peersOfMesh(cli, options);

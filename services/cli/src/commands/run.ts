@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { RunState } from '@parley/contracts';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
+import { fetchPeers } from '../input/fetch-peers.js';
 import { localPeers } from '../input/local-peers.js';
 import { parsePeerOptions } from '../input/peer-option.js';
 import type { PeerOption } from '../input/peer-option.js';
@@ -61,7 +62,7 @@ export function runCommand(cli: Cli): Command {
     )
     .addOption(
       peerOption(
-        'NAME=FOLDER for a model on this machine, NAME for a peer of the mesh (repeatable, in order of answering)',
+        'NAME=FOLDER or NAME=hf://org/model[@revision] for a model to run here, NAME for a peer of the mesh (repeatable, in order of answering)',
       ),
     )
     .option('--coordinator <address>', 'host:port of the coordinator of a mesh that is up')
@@ -159,7 +160,7 @@ async function runAlone(
   peerOptions: readonly PeerOption[],
   prompts: readonly PromptLine[],
 ): Promise<void> {
-  const peers = peerOptions.length > 0 ? localPeers(peerOptions) : demoPeers();
+  const peers = peerOptions.length > 0 ? localPeers(await fetchPeers(cli, peerOptions)) : demoPeers();
   const request = await createRequest(
     cli,
     options,

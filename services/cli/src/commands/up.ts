@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { Cli } from '../cli.js';
 import { parsePeerOptions } from '../input/peer-option.js';
+import { fetchPeers } from '../input/fetch-peers.js';
 import { localPeers } from '../input/local-peers.js';
 import { demoPeers } from '../mesh/demo-peers.js';
 import { startLocalMesh } from '../mesh/local-mesh.js';
@@ -25,7 +26,11 @@ export function upCommand(cli: Cli): Command {
       'Brings up nats-server, coordinator, pmi and peers on loopback, restarts whatever crashes, and stops all of ' +
         'it in order on Ctrl-C. Peers keep what they have learnt in the state folder: the next `up` goes on there.',
     )
-    .addOption(peerOption('a peer as NAME=FOLDER; the three demo peers unless given (repeatable)'))
+    .addOption(
+      peerOption(
+        'a peer as NAME=FOLDER or NAME=hf://org/model[@revision]; the three demo peers unless given (repeatable)',
+      ),
+    )
     .option('--train <method>', 'which weights train: full, or lora:<rank>[:<alpha>]', 'full')
     .option('--device <device>', 'where models run: cpu, webgpu, cuda or auto', 'cpu')
     .option('--stay', 'stay up when the shell or program that started it is gone');
@@ -35,7 +40,7 @@ export function upCommand(cli: Cli): Command {
 
 async function up(cli: Cli, { peer, train, device, state, json, stay }: UpOptions): Promise<void> {
   if (stay) cli.outliveParent();
-  const peers = peer ? localPeers(parsePeerOptions(peer, cli.cwd)) : demoPeers();
+  const peers = peer ? localPeers(await fetchPeers(cli, parsePeerOptions(peer, cli.cwd))) : demoPeers();
   const folder = fromCwd(cli, state);
   cli.terminal.line(`Bringing up a mesh of ${plural(peers.length, 'peer')}; its state is in ${folder}`);
   await using mesh = await startLocalMesh({

@@ -93,7 +93,7 @@ test('questions with answers keep them in canonical form and need one each', asy
   await assert.rejects(readLabelledQuestions(bad, noInput), /bad\.jsonl:2: "answer" is missing/);
 });
 
-test('a peer is a folder, an address or a name', async (t) => {
+test('a peer is a folder, a model to be fetched, an address or a name', async (t) => {
   const folder = await temporaryFolder(t);
   await mkdir(join(folder, 'llama'));
   assert.deepEqual(parsePeerOption('a=llama', folder), {
@@ -107,6 +107,16 @@ test('a peer is a folder, an address or a name', async (t) => {
     address: 'host:7001',
   });
   assert.deepEqual(parsePeerOption('a', folder), { kind: 'name', name: 'a' });
+  assert.deepEqual(parsePeerOption('a=file:///models/x', folder), {
+    kind: 'folder',
+    name: 'a',
+    folder: '/models/x',
+  });
+  assert.deepEqual(parsePeerOption('a=hf://org/model@v1', folder), {
+    kind: 'model',
+    name: 'a',
+    uri: { kind: 'hub', repo: 'org/model', revision: 'v1' },
+  });
   assert.throws(
     () => parsePeerOption('a=nowhere', folder),
     /nowhere is not a folder, and "nowhere" is not host:port; give the folder/,

@@ -1,10 +1,14 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { parseModelUri } from '@parley/models';
+import type { ModelUri } from '@parley/models';
 import { ParleyError } from '@parley/runtime';
 
 /** What a `--peer` names. */
 export type PeerOption =
   | { kind: 'folder'; name: string; folder: string }
+  /** To be fetched. */
+  | { kind: 'model'; name: string; uri: ModelUri }
   | { kind: 'address'; name: string; address: string }
   | { kind: 'name'; name: string };
 
@@ -12,7 +16,7 @@ const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 const ADDRESS = /^(\[[0-9a-fA-F:]+\]|[^\s:[\]/]+):(\d{1,5})$/;
 
 /**
- * `NAME=FOLDER`, `NAME=HOST:PORT` or `NAME`. What follows `=` is an address if it looks like one and no such folder
+ * `NAME=FOLDER`, `NAME=URI` of a model, `NAME=HOST:PORT` or `NAME`. What follows `=` is an address if it looks like one and no such folder
  * exists.
  *
  * @throws ParleyError NAME_INVALID or CONFIG_INVALID
@@ -28,14 +32,26 @@ export function parsePeerOption(text: string, cwd: string): PeerOption {
   }
   if (separator < 0) return { kind: 'name', name };
   const value = text.slice(separator + 1);
+  if (value.includes('://')) return fromUri(text, name, value);
   const folder = resolve(cwd, value);
   if (isFolder(folder)) return { kind: 'folder', name, folder };
   if (ADDRESS.test(value)) return { kind: 'address', name, address: value };
   throw new ParleyError(
     'CONFIG_INVALID',
     `--peer ${text}: ${folder} is not a folder, and "${value}" is not host:port; give the folder of a Hugging Face ` +
-      'checkpoint (config.json, tokenizer.json, model.safetensors)',
+      'checkpoint (config.json, tokenizer.json, model.safetensors), or hf://org/model[@revision]',
   );
+}
+
+function fromUri(text: string, name: string, value: string): PeerOption {
+  try {
+    const uri = parseModelUri(value);
+    return uri.kind === 'folder'
+      ? { kind: 'folder', name, folder: uri.folder }
+      : { kind: 'model', name, uri };
+  } catch (error) {
+    throw new ParleyError('CONFIG_INVALID', `--peer ${text}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** All of them, names unique. @throws ParleyError CONFIG_INVALID for a name used twice */

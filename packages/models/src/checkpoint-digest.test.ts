@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isParleyError } from '@parley/runtime';
 import { checkpointDigest } from './checkpoint-digest.js';
-import { modelFolder, temporaryFolder } from './peer-test-support.js';
+import { modelFolder, temporaryFolder } from './testing/test-folders.js';
 
 test('a checkpoint keeps its digest wherever it lies, and changes it with its content alone', async (t) => {
   const folder = join(await temporaryFolder(t), 'copy');
@@ -12,6 +12,7 @@ test('a checkpoint keeps its digest wherever it lies, and changes it with its co
   const digest = await checkpointDigest(modelFolder('llama'));
   equal(await checkpointDigest(folder), digest);
   await writeFile(join(folder, 'README.md'), 'says nothing to the model');
+  await writeFile(join(folder, 'consolidated.safetensors'), 'the weights for another program');
   equal(await checkpointDigest(folder), digest);
   await appendFile(join(folder, 'tokenizer_config.json'), ' ');
   notEqual(await checkpointDigest(folder), digest);
