@@ -36,20 +36,25 @@ function floats(g: Graph, values: Value, reader: Value): Value {
   return g.cast(after(g, values, [reader]), 'float32');
 }
 
-/** Columns of a matrix that is too large to exist in float32 at once, each part of at most `maxElements`. */
+/**
+ * Outputs of a matrix that is too large to exist in float32 at once, each part of at most `maxElements`, to be had when `reader` is
+ * there.
+ */
 export function quantizedParts(
   g: Graph,
   { values, scales }: QuantizedMatrix,
+  reader: Value,
   maxElements: number,
 ): { readonly start: number; readonly end: number; readonly part: QuantizedMatrix }[] {
   const [inputs, outputs] = values.shape as [number, number];
+  const late = after(g, values, [reader]);
   const count = Math.ceil((inputs * outputs) / maxElements);
   return Array.from({ length: count }, (_, i) => {
     const [start, end] = [Math.floor((i * outputs) / count), Math.floor(((i + 1) * outputs) / count)];
     return {
       start,
       end,
-      part: { values: g.slice(values, 1, start, end), scales: g.slice(scales, 0, start, end) },
+      part: { values: g.slice(late, 1, start, end), scales: g.slice(scales, 0, start, end) },
     };
   });
 }

@@ -77,14 +77,14 @@ export function vocabularyHead(
 /** `x w^T`, part by part. */
 function wideProduct(g: Graph, x: Value, weight: QuantizedMatrix, maxFloats: number): Value {
   return g.concat(
-    quantizedParts(g, weight, maxFloats).map(({ part }) => timesQuantized(g, x, part)),
+    quantizedParts(g, weight, x, maxFloats).map(({ part }) => timesQuantized(g, x, part)),
     1,
   );
 }
 
 /** `d w`, part by part. */
 function wideGradient(g: Graph, d: Value, weight: QuantizedMatrix, maxFloats: number): Value {
-  return quantizedParts(g, weight, maxFloats).reduce<Value | undefined>(
+  return quantizedParts(g, weight, d, maxFloats).reduce<Value | undefined>(
     (sum, { start, end, part }) => quantizedGradient(g, g.slice(d, 1, start, end), part, sum),
     undefined,
   )!;

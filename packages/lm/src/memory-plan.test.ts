@@ -48,14 +48,14 @@ test('the arithmetic of a LoRA step comes near what was measured', () => {
 
 test('passes shrink first, then layers are computed again, then training is refused with the arithmetic', () => {
   const plan = (bytes: number) => planTraining(memory(half, bytes), auto);
-  assert.deepEqual(plan(64e9), { keep: 'products', passTokens: 1024, isLarge: true });
+  assert.deepEqual(plan(64e9), { keep: 'products', passTokens: 1024, alone: false });
   const enough = (keep: 'products' | 'input', tokens: number): number =>
     Math.ceil(gigabytes(memory(half, 0), keep, tokens) * 1e9);
   for (const passTokens of [512, 256]) {
-    assert.deepEqual(plan(enough('products', passTokens)), { keep: 'products', passTokens, isLarge: true });
+    assert.deepEqual(plan(enough('products', passTokens)), { keep: 'products', passTokens, alone: true });
   }
   assert.equal(plan(enough('products', 256) - 1).keep, 'input');
-  assert.deepEqual(plan(enough('input', 256)), { keep: 'input', passTokens: 256, isLarge: true });
+  assert.deepEqual(plan(enough('input', 256)), { keep: 'input', passTokens: 256, alone: true });
   assert.throws(
     () => plan(2e9),
     (error) =>
@@ -90,7 +90,7 @@ test('a small model keeps everything', () => {
     { ...memory(config, memoryLimit()), adapterParameters: 0 },
     { maxTokens: Math.min(passTokens, 1024), recompute: 'auto', sequenceTokens: 20 },
   );
-  assert.deepEqual(plan, { keep: 'all', passTokens: 1024, isLarge: false });
+  assert.deepEqual(plan, { keep: 'all', passTokens: 1024, alone: false });
 });
 
 test('a plan fits, holds the longest sequence, and is refused only if its smallest form does not fit', () => {

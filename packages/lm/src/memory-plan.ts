@@ -24,8 +24,8 @@ export interface TrainingPlan {
   readonly keep: Kept;
   /** Most tokens of a pass, padding included; a longer sequence is a pass alone. */
   readonly passTokens: number;
-  /** Whether a pass holds so much memory that there should not be another beside it. */
-  readonly isLarge: boolean;
+  /** Whether the memory that a compiled pass holds between runs leaves no room for its variants beside it. */
+  readonly alone: boolean;
 }
 
 /** Bytes that a training pass needs, by what for. */
@@ -37,15 +37,15 @@ export type MemoryNeeds = Readonly<
 const activationBytes = 2 ** 30;
 /** Below this share of it everything is kept. */
 const ampleShare = 0.5;
-/** From here on a pass is large. */
-const largeBytes = 2 ** 28;
+/** Graphs that training compiles for one plan: with and without a KL term, for one chunk of losses and for more. */
+const variants = 4;
 /** Tokens under which passes are not made smaller: the products would be slow, and little is left to save. */
 const minPassTokens = 256;
 /** Node, onnxruntime, compiled graphs, and the gaps between blocks of memory (measured: 0.15 to 0.2 GB). */
 const runtimeBytes = 2e8;
 
-/** Most of a matrix that exists in float32 beside its 8 bits, with the copy of its part. */
-const dequantizedBytes = 1.8e8;
+/** What products with 8-bit matrices take beside: float32 copies in turn, of many sizes (measured: 0.4 to 0.8 GB). */
+const dequantizedBytes = 8e8;
 
 /** What this process may take, in bytes: its control group's limit, or else the machine's memory. */
 export function memoryLimit(): number {
@@ -86,7 +86,8 @@ export function planTraining(
     for (const passTokens of sizes) {
       const needs = memoryNeeds(memory, keep, passTokens);
       if (total(needs) > memoryBytes) continue;
-      return { keep, passTokens, isLarge: needs.activations + needs.logits > largeBytes };
+      const held = needs.activations + needs.logits;
+      return { keep, passTokens, alone: total(needs) + (variants - 1) * held > memoryBytes };
     }
   }
   throw exceeded(memory, memoryNeeds(memory, kinds.at(-1)!, sizes.at(-1)!), kinds.at(-1)!, sizes.at(-1)!);
@@ -116,7 +117,8 @@ export function memoryNeeds(
     training: 4 * copies * trained,
     activations: keptBytes(config, keep, tokens) + workingBytes(config, tokens),
     // Logits and probabilities; and, of 8-bit matrices, what is made float32 of them for a product.
-    logits: 8 * rows * config.vocabSize + (quantized ? dequantizedBytes : 0),
+    logits:
+      8 * rows * config.vocabSize + (quantized ? Math.min(dequantizedBytes, 8 * largestMatrix(config)) : 0),
     runtime: runtimeBytes,
   };
 }
@@ -165,6 +167,10 @@ function matrixParameters(config: ModelConfig): number {
   for (const shape of parameterShapes(config).values())
     if (shape.length > 1) sum += shape.reduce((a, b) => a * b, 1);
   return sum;
+}
+
+function largestMatrix({ vocabSize, intermediateSize, hiddenSize }: ModelConfig): number {
+  return Math.max(vocabSize, intermediateSize) * hiddenSize;
 }
 
 function total(needs: MemoryNeeds): number {

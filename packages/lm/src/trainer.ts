@@ -123,7 +123,7 @@ interface Losses {
 /** Runs one forward and backward pass and adds its gradients and losses. */
 async function addMicroBatch(
   context: TrainerContext,
-  { keep, passTokens, isLarge }: TrainingPlan,
+  { keep, passTokens, alone }: TrainingPlan,
   batch: readonly WeightedSequence[],
   gradients: GradientSums,
   losses: Losses,
@@ -137,7 +137,7 @@ async function addMicroBatch(
   const pass = await runner.pass(
     `train.${chunks}.${anchored}.${keep}`,
     () => buildTraining(config, weights.adapters, { chunks, anchored, keep, quantized }),
-    isLarge ? 'train' : undefined,
+    alone ? 'train' : undefined,
   );
   const training = weights.training();
   const padded = sequences.batch(

@@ -44,7 +44,7 @@ async function withTrainer<T>(
   }
   const sequences = createSequenceFeeds(config);
   const forward = createForward({ config, runner, sequences, weights });
-  const plan = () => ({ keep, passTokens: 64, isLarge: true });
+  const plan = () => ({ keep, passTokens: 64, alone: true });
   try {
     return await use(createTrainer({ config, runner, sequences, forward, weights, plan }));
   } finally {
