@@ -4,7 +4,7 @@ import { compete } from './contest.js';
 import type { Result } from './contest.js';
 import { startContestant } from './contestant.js';
 import type { Contestant } from './contestant.js';
-import { noteOf, startOurs, times, unlessSkipped } from './job.js';
+import { noteOf, startOurs, times, attempt } from './job.js';
 import type { JobContext } from './job.js';
 import type { ScoreWork } from './ours.js';
 import type { ProductsJob } from './products.js';
@@ -45,7 +45,7 @@ async function measureDecode(context: JobContext, comparison: DecodeComparison):
     work: `decode batch ${batch}, ${base}, 0.5B`,
     target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
   }));
-  return unlessSkipped(wanted, async () => {
+  return attempt(wanted, async () => {
     await using peer = await startLlama(context.references, {
       shape: qwenHalfBillion,
       name: 'qwen2.5-0.5b',

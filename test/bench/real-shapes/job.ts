@@ -39,16 +39,24 @@ export function startOurs(context: JobContext, work: OurWork): Promise<Contestan
   return startContestant('ours', process.execPath, [program, job], cores);
 }
 
-/** Runs a measurement; where what it needs is not installed, its rows say so. */
-export async function unlessSkipped(
+/**
+ * Runs a measurement. Where what it needs is not installed, or a program failed, its rows say so and the others go on; a failure also
+ * decides the exit code.
+ */
+export async function attempt(
   rows: readonly { readonly id: string; readonly work: string; readonly target: Target | null }[],
   measure: () => Promise<Row[]>,
 ): Promise<Row[]> {
   try {
     return await measure();
   } catch (error) {
-    if (!(error instanceof Skipped)) throw error;
-    return rows.map(({ id, work, target }) => missing(id, work, target, `skipped: ${error.message}`));
+    const message = error instanceof Error ? error.message : String(error);
+    if (!(error instanceof Skipped)) {
+      console.error(error);
+      process.exitCode = 1;
+    }
+    const reason = error instanceof Skipped ? `skipped: ${message}` : `failed: ${message.split('\n', 1)[0]}`;
+    return rows.map(({ id, work, target }) => missing(id, work, target, reason));
   }
 }
 

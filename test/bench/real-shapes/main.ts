@@ -18,7 +18,8 @@ import {
   measureScoring,
   measureSwap,
 } from './inference-jobs.js';
-import type { Job } from './job.js';
+import { attempt } from './job.js';
+import type { Job, JobContext } from './job.js';
 import { describeMachine } from './machine.js';
 import { formatMs, renderRows } from './render.js';
 import type { Row } from './row.js';
@@ -59,7 +60,7 @@ const rows: Row[] = [];
 for (const [name, job] of Object.entries(jobs)) {
   if (positionals.length > 0 && !positionals.includes(name)) continue;
   console.error(`Measuring ${name} …`);
-  const found = await job({
+  const context: JobContext = {
     references: {
       torchPython: process.env['PARLEY_BENCH_TORCH_PYTHON'] ?? python,
       llamaPython: process.env['PARLEY_BENCH_LLAMA_PYTHON'] ?? python,
@@ -75,8 +76,8 @@ for (const [name, job] of Object.entries(jobs)) {
       const each = results.map((result) => `${result.name} ${result.line}: ${formatMs(result.minMs)}`);
       console.error(`  ${recorded}: ${each.join(', ')}`);
     },
-  });
-  rows.push(...found);
+  };
+  rows.push(...(await attempt([{ id: name, work: name, target: null }], () => job(context))));
 }
 const cores = `${machine.cores} cores of ${machine.processor}`;
 console.log(

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { compete } from './contest.js';
-import { gigabytes, noteOf, startOurs, times, unlessSkipped } from './job.js';
+import { gigabytes, noteOf, startOurs, times, attempt } from './job.js';
 import type { JobContext } from './job.js';
 import { makeRandomCheckpoint } from './random-checkpoint.js';
 import { startTorch } from './references.js';
@@ -55,7 +55,7 @@ async function compareSteps(context: JobContext, step: StepComparison): Promise<
   const { id, work, shape, rows, tokens } = step;
   const target: Target = { kind: 'atLeast', value: step.target, unit: '×' };
   const adapter = step.lora ? { lora: step.lora } : {};
-  return unlessSkipped([{ id, work, target }], async () => {
+  return attempt([{ id, work, target }], async () => {
     const job = { shape, rows, tokens, ...adapter };
     await using torch = await startTorch(context.references, { ...job, compile: false });
     await using compiled = context.compile
@@ -107,14 +107,18 @@ export async function measureLarge(context: JobContext): Promise<Row[]> {
   ] as const) {
     const work = `load bf16 and LoRA step, 1.5B, 1 × 256, ${base}`;
     const target: Target = { kind: 'atMost', value: gigabytesAllowed, unit: 'GB' };
-    const shape = qwenOneAndAHalfBillion;
-    const engine = { shape, folder, lora, quantization };
-    await using ours = await startOurs(context, { kind: 'train', rows: 1, tokens: 256, ...engine });
-    const [result] = await compete([{ contestant: ours, line: 'step' }], 1);
-    context.record(id, {}, [result]);
-    const resident = gigabytes(result.peakBytes);
-    const text = `${resident.toFixed(2)} GB, ${formatMs(result.minMs)} a step`;
-    rows.push(judged({ id, work, ours: text, peer: '', figure: resident, target, note: '' }));
+    rows.push(
+      ...(await attempt([{ id, work, target }], async () => {
+        const shape = qwenOneAndAHalfBillion;
+        const job = { rows: 1, tokens: 256, shape, folder, lora, quantization };
+        await using ours = await startOurs(context, { kind: 'train', ...job });
+        const [result] = await compete([{ contestant: ours, line: 'step' }], 1);
+        context.record(id, {}, [result]);
+        const resident = gigabytes(result.peakBytes);
+        const text = `${resident.toFixed(2)} GB, ${formatMs(result.minMs)} a step`;
+        return [judged({ id, work, ours: text, peer: '', figure: resident, target, note: '' })];
+      })),
+    );
   }
   return rows;
 }
