@@ -12,7 +12,7 @@ import type { Attributes, GraphNode, Value } from './value.js';
  */
 export function lowerForWebGpu(node: GraphNode, isUsed: (value: Value) => boolean): readonly GraphNode[] {
   const lower = lowerings[`${node.domain}:${node.op}`];
-  if (!lower || node.outputs[0]?.dtype !== 'float32') return [node];
+  if (!lower || (node.op !== 'Size' && node.outputs[0]?.dtype !== 'float32')) return [node];
   if (lower === lowerRmsNorm && !isUsed(node.outputs[1])) return [node];
   const steps = createSteps(node);
   lower(node, steps);
@@ -77,6 +77,7 @@ const lowerings: Readonly<Record<string, Lowering | undefined>> = {
   ':ConstantOfShape': lowerConstantOfShape,
   ':Sign': lowerSign,
   ':SimplifiedLayerNormalization': lowerRmsNorm,
+  ':Size': lowerSize,
 };
 
 /** alpha · op(A) · op(B): the factor goes to whichever of A and the product has fewer columns. */
@@ -131,6 +132,13 @@ function lowerConstantOfShape({ inputs, attributes }: GraphNode, steps: Steps): 
   const { value } = attributes;
   const fill = value && 'tensor' in value ? Number(value.tensor.data[0]) : 0;
   steps.finish('Expand', [steps.constant([fill], [1], 'float32'), inputs[0]!]);
+}
+
+/** The product of the dimensions: unlike its size, a tensor's shape is read where the tensor lies. */
+function lowerSize({ inputs }: GraphNode, steps: Steps): void {
+  const [x] = inputs as readonly [Value];
+  const shape = steps.add('Shape', [x], [x.shape.length], {}, 'int64');
+  steps.finish('ReduceProd', [shape], { keepdims: { int: 0 } });
 }
 
 /** r = 1 / √(mean(x²) + ε) is the second output, x · r · w the first. */
