@@ -3,21 +3,13 @@ import { test } from 'node:test';
 import { assertDevice } from '@parley/graph';
 import type { Engine } from './engine.js';
 import type { OptimizerSettings } from './adamw.js';
-import type { EngineOptions, TrainSequence, Trainable } from './language-model.js';
+import type { EngineOptions, TrainSequence } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { decodeSafetensors, encodeSafetensors } from './safetensors.js';
-import { isEmulated, openTestEngine, testDevice } from './device-test-support.js';
+import { isEmulated, openTestEngine } from './device-test-support.js';
+import { architectures, lora, openToy, sequence, settings } from './engine-test-support.js';
 import { toyConfig, toyTokens } from './test-models.js';
-import type { ToyArchitecture } from './test-models.js';
 
-const settings: OptimizerSettings = {
-  learningRate: 0.01,
-  beta1: 0.9,
-  beta2: 0.98,
-  epsilon: 1e-8,
-  weightDecay: 0.01,
-  maxGradNorm: 1,
-};
 /** Leaves the weights alone; without momentum the first moment is the gradient. */
 const gradientOnly: OptimizerSettings = {
   ...settings,
@@ -26,24 +18,6 @@ const gradientOnly: OptimizerSettings = {
   weightDecay: 0,
   maxGradNorm: Infinity,
 };
-const lora: Trainable = { kind: 'lora', rank: 2, alpha: 4, seed: 3 };
-const architectures: ToyArchitecture[] = ['llama', 'qwen2', 'gemma2'];
-
-function open(
-  architecture: ToyArchitecture,
-  options: EngineOptions = {},
-  overrides: Readonly<Record<string, unknown>> = {},
-): Promise<Engine> {
-  const config = toyConfig(architecture, overrides);
-  return openTestEngine({ kind: 'memory', config, seed: 1, weights: new Map() }, options);
-}
-
-function sequence(length: number, seed: number, more: Partial<TrainSequence> = {}): TrainSequence {
-  const tokens = toyTokens(length, seed);
-  const cut = Math.ceil(length / 2);
-  return { prompt: tokens.slice(0, cut), target: tokens.slice(cut), weight: 1, ...more };
-}
-
 function gradients(engine: Engine): Map<string, Float32Array> {
   using reader = decodeSafetensors(engine.exportState().optimizer, 'moments');
   const names = [...reader.entries.keys()].filter((name) => name.endsWith('.exp_avg'));
@@ -65,7 +39,7 @@ function shifted(weights: Uint8Array, direction: ReadonlyMap<string, Float32Arra
 for (const architecture of architectures) {
   for (const trainable of [{ kind: 'full' } as const, lora]) {
     test(`${architecture}, ${trainable.kind}: the gradient of loss and KL anchor agrees with finite differences`, async () => {
-      const engine = await open(architecture, { trainable });
+      const engine = await openToy(architecture, { trainable });
       const batch = [
         sequence(9, 1, { anchorWeight: 2 }),
         sequence(14, 2, { weight: 0, anchorWeight: 1.5 }),
@@ -95,7 +69,7 @@ for (const architecture of architectures) {
 
 test('the KL anchor can move to the current weights and back to the loaded ones', async () => {
   for (const trainable of [{ kind: 'full' } as const, lora]) {
-    const engine = await open('llama', { trainable });
+    const engine = await openToy('llama', { trainable });
     const pull = () => engine.trainStep([sequence(12, 5, { weight: 0, anchorWeight: 1 })], gradientOnly);
     for (let i = 0; i < 3; i++) await engine.trainStep([sequence(12, i)], settings);
     const { anchorLoss: fromLoaded } = await pull();
@@ -112,14 +86,14 @@ test('the KL anchor can move to the current weights and back to the loaded ones'
 
 test('the KL to the reference is zero before training, and the reference does not move', async () => {
   for (const trainable of [{ kind: 'full' } as const, lora]) {
-    const engine = await open('llama', { trainable });
+    const engine = await openToy('llama', { trainable });
     const items = [{ prompt: toyTokens(5, 1), target: toyTokens(6, 2) }];
     const [before] = await engine.score(items, false);
     for (let i = 0; i < 3; i++) await engine.trainStep([sequence(12, i)], settings);
     // The reference is asked for only now, after training began.
     assert.deepEqual(await engine.score(items, true), [before]);
     assert.notEqual((await engine.score(items, false))[0].logProb, before.logProb);
-    const fresh = await open('llama', { trainable });
+    const fresh = await openToy('llama', { trainable });
     const step = await fresh.trainStep([sequence(12, 5, { weight: 0, anchorWeight: 1 })], gradientOnly);
     assert.ok(
       Math.abs(step.anchorLoss) < 1e-6 && step.gradNorm < 1e-4,
@@ -132,7 +106,7 @@ test('the KL to the reference is zero before training, and the reference does no
 
 test('accumulating gradients over small passes gives the step of one large pass', async () => {
   const batch = [6, 9, 13, 20, 4].map((length, i) => sequence(length, i, { weight: 0.5 + i }));
-  const [whole, parts] = await Promise.all([open('gemma2'), open('gemma2', { maxBatchTokens: 20 })]);
+  const [whole, parts] = await Promise.all([openToy('gemma2'), openToy('gemma2', { maxBatchTokens: 20 })]);
   const [a, b] = [await whole.trainStep(batch, gradientOnly), await parts.trainStep(batch, gradientOnly)];
   assert.ok(Math.abs(a.loss - b.loss) < 1e-5);
   const expected = gradients(whole);
@@ -162,7 +136,7 @@ test(
 );
 
 test('sequences of weight 0 count in N and change nothing else', async () => {
-  const engine = await open('llama');
+  const engine = await openToy('llama');
   const one = await engine.trainStep([sequence(10, 1)], gradientOnly);
   const padded = await engine.trainStep([sequence(10, 1), sequence(17, 2, { weight: 0 })], gradientOnly);
   assert.ok(Math.abs(padded.loss - one.loss / 2) < 1e-6);
@@ -174,7 +148,7 @@ test('sequences of weight 0 count in N and change nothing else', async () => {
 
 test('the same calls give the same bytes', async () => {
   const run = async (): Promise<Uint8Array[]> => {
-    const engine = await open('qwen2', { trainable: lora, threads: 2 });
+    const engine = await openToy('qwen2', { trainable: lora, threads: 2 });
     for (let i = 0; i < 3; i++) {
       await engine.trainStep([sequence(12, i), sequence(20, i + 9, { anchorWeight: 1 })], settings);
     }
@@ -192,10 +166,10 @@ test('the same calls give the same bytes', async () => {
 
 test('a restored state continues bit by bit as the original', async () => {
   for (const trainable of [{ kind: 'full' } as const, lora]) {
-    const original = await open('gemma2', { trainable });
+    const original = await openToy('gemma2', { trainable });
     for (let i = 0; i < 2; i++) await original.trainStep([sequence(12, i)], settings);
     const saved = original.exportState();
-    const restored = await open('gemma2', { trainable });
+    const restored = await openToy('gemma2', { trainable });
     await restored.importState(saved.weights, saved.optimizer);
     assert.deepEqual(restored.exportState(), saved);
     assert.equal(restored.info().step, 2);
@@ -207,7 +181,7 @@ test('a restored state continues bit by bit as the original', async () => {
 });
 
 test('merged weights without an adapter behave as base and adapter together', async () => {
-  const tuned = await open('qwen2', { trainable: lora });
+  const tuned = await openToy('qwen2', { trainable: lora });
   await tuned.trainStep([sequence(12, 1)], settings);
   const config = toyConfig('qwen2');
   const source = { kind: 'memory', config, seed: 0, weights: tuned.exportMerged() } as const;
@@ -220,147 +194,9 @@ test('merged weights without an adapter behave as base and adapter together', as
   await Promise.all([tuned.close(), merged.close()]);
 });
 
-/** What holds on the CPU alone: equal bits, and 8-bit weights. */
-const onCpu = testDevice !== 'cpu' && 'holds on the CPU only';
-/** Long enough for several pieces of a prompt, and for caches of several sizes. */
-const roomy = { max_position_embeddings: 1024 };
-
-for (const architecture of architectures) {
-  for (const options of [{}, { trainable: lora }, { trainable: lora, quantization: 'int8' }] as const) {
-    test(
-      `${architecture}, ${JSON.stringify(options)}: what a sequence gets does not depend, in any bit, on what runs beside it`,
-      { skip: onCpu },
-      async () => {
-        const engine = await open(architecture, { maxBatch: 5, maxBatchTokens: 300, ...options }, roomy);
-        for (let i = 0; i < 3 && 'trainable' in options; i++)
-          await engine.trainStep([sequence(12, i)], settings);
-        const items = [3, 17, 8, 300, 8, 1, 12, 61, 62, 64, 130, 270, 520].map((length, i) => ({
-          prompt: toyTokens(length, i),
-          seed: 100 + i,
-        }));
-        const short = { maxTokens: 20, temperature: 1, stopTokens: [7] };
-        const long = { maxTokens: 150, temperature: 0.7, topK: 9, stopTokens: [] };
-        const together = await engine.generate(items, short, {});
-        assert.deepEqual(await engine.generate(items, short, {}), together);
-        const [crowded] = await Promise.all([
-          engine.generate(items, short, {}),
-          engine.generate(items.slice(0, 4), long, {}),
-          engine.score([{ prompt: toyTokens(40, 1), target: toyTokens(9, 2) }], false),
-        ]);
-        assert.deepEqual(crowded, together);
-        for (const [i, item] of items.entries()) {
-          assert.deepEqual(await engine.generate([item], short, {}), [together[i]]);
-        }
-        await engine.close();
-      },
-    );
-  }
-}
-
-test(
-  'sequences enter and leave a running batch: a long answer does not hold up short ones',
-  { skip: onCpu },
-  async () => {
-    const engine = await open('llama', { maxBatch: 2 }, roomy);
-    const order: string[] = [];
-    const ask = (name: string, maxTokens: number, count: number) =>
-      engine.generate(
-        Array.from({ length: count }, (_, i) => ({ prompt: toyTokens(5 + i, i), seed: i })),
-        { maxTokens, temperature: 1, stopTokens: [] },
-        { onCompletion: (index) => order.push(`${name}${index}`) },
-      );
-    await Promise.all([ask('long', 400, 1), ask('short', 10, 6)]);
-    assert.deepEqual(order, ['short0', 'short1', 'short2', 'short3', 'short4', 'short5', 'long0']);
-    await engine.close();
-  },
-);
-
-test(
-  'a long prompt is read piece by piece while others go on, and others do not starve it',
-  { skip: onCpu },
-  async () => {
-    const engine = await open('qwen2', { maxBatch: 4 }, roomy);
-    const order: string[] = [];
-    const ask = (name: string, promptTokens: number, maxTokens: number, count: number) =>
-      engine.generate(
-        Array.from({ length: count }, (_, i) => ({ prompt: toyTokens(promptTokens, i), seed: i })),
-        { maxTokens, temperature: 1, stopTokens: [] },
-        { onCompletion: () => order.push(name) },
-      );
-    await Promise.all([ask('long', 900, 2, 1), ask('short', 4, 2, 20)]);
-    assert.equal(order.indexOf('short'), 0);
-    assert.ok(order.indexOf('long') < order.length - 1, order.join());
-    await engine.close();
-  },
-);
-
-test('with LoRA, sequences under way end with the version they began with while updates are applied', async () => {
-  const engine = await open('llama', { trainable: lora }, roomy);
-  const items = [4, 9].map((length, i) => ({ prompt: toyTokens(length, i), seed: i }));
-  const options = { maxTokens: 60, temperature: 1, stopTokens: [] };
-  const before = await engine.generate(items, options, {});
-  const underWay = engine.generate(items, options, {});
-  const done: string[] = [];
-  void underWay.then(() => done.push('generation'));
-  for (let i = 0; i < 3; i++) await engine.trainStep([sequence(12, i)], settings);
-  done.push('training');
-  const after = engine.generate(items, options, {});
-  assert.deepEqual(await underWay, before);
-  assert.notDeepEqual(await after, before);
-  assert.deepEqual(done, ['training', 'generation'], 'neither waited for the other');
-  await engine.close();
-});
-
-test('with all weights training, a step waits for the sequences under way', async () => {
-  const engine = await open('llama', {}, roomy);
-  const items = [{ prompt: toyTokens(4, 1), seed: 1 }];
-  const options = { maxTokens: 60, temperature: 1, stopTokens: [] };
-  const before = await engine.generate(items, options, {});
-  const underWay = engine.generate(items, options, {});
-  await engine.trainStep([sequence(12, 1)], settings);
-  assert.deepEqual(await underWay, before);
-  assert.notDeepEqual(await engine.generate(items, options, {}), before);
-  await engine.close();
-});
-
-test('a failing sequence fails its own call and no other', async () => {
-  const engine = await open('llama', {}, roomy);
-  const items = [{ prompt: toyTokens(4, 1), seed: 1 }];
-  const options = { maxTokens: 30, temperature: 1, stopTokens: [] };
-  const abort = new AbortController();
-  const aborted = engine.generate(items, options, { signal: abort.signal });
-  const kept = engine.generate(items, options, {});
-  setImmediate(() => abort.abort());
-  await assert.rejects(aborted, (error) => error instanceof LmError && error.reason === 'ABORTED');
-  assert.deepEqual(await kept, await engine.generate(items, options, {}));
-  await engine.close();
-});
-
-test('answers to one question score the same with and without reading it once', { skip: onCpu }, async () => {
-  for (const options of [{}, { trainable: lora, quantization: 'int8' }] as const) {
-    // In 8 bits, the last bits of an activation can decide between two levels.
-    const tolerance = 'quantization' in options ? 2e-3 : 1e-4;
-    // Wide enough that sharing pays.
-    const engine = await open('gemma2', options, { ...roomy, hidden_size: 128, intermediate_size: 2048 });
-    const prompt = toyTokens(290, 1);
-    const items = [9, 1, 30, 12].map((length, i) => ({ prompt, target: toyTokens(length, i + 2) }));
-    const together = await engine.score(items, false);
-    for (const [i, item] of items.entries()) {
-      const [alone] = await engine.score([item], false);
-      alone.tokenLogProbs.forEach((value, t) => {
-        assert.ok(
-          Math.abs(value - together[i].tokenLogProbs[t]) < tolerance,
-          `${value} ${together[i].tokenLogProbs[t]}`,
-        );
-      });
-    }
-    await engine.close();
-  }
-});
-
 test('generated log-probabilities are those that scoring gives, and entropy lies between 0 and log V', async () => {
   for (const architecture of architectures) {
-    const engine = await open(architecture);
+    const engine = await openToy(architecture);
     const items = [2, 9, 20].map((length, i) => ({ prompt: toyTokens(length, i), seed: i }));
     const completions = await engine.generate(items, { maxTokens: 15, temperature: 0.8, topP: 0.9 }, {});
     const scores = await engine.score(
@@ -377,7 +213,7 @@ test('generated log-probabilities are those that scoring gives, and entropy lies
 });
 
 test('a stop token ends a sequence and is part of it', async () => {
-  const engine = await open('llama');
+  const engine = await openToy('llama');
   const items = Array.from({ length: 8 }, (_, seed) => ({ prompt: [1], seed }));
   const stopTokens = Array.from({ length: 15 }, (_, i) => i);
   const seen: number[] = [];
@@ -402,7 +238,7 @@ test('a stop token ends a sequence and is part of it', async () => {
 });
 
 test('samples of a model follow its own probabilities', async () => {
-  const engine = await open('llama', { maxBatch: 256 });
+  const engine = await openToy('llama', { maxBatch: 256 });
   const prompt = toyTokens(4, 3);
   const draws = isEmulated ? 512 : 2048;
   const items = Array.from({ length: draws }, (_, seed) => ({ prompt, seed }));
@@ -427,7 +263,7 @@ test('samples of a model follow its own probabilities', async () => {
 });
 
 test('bad input is refused by name before anything changes', async () => {
-  const engine = await open('llama', { trainable: lora });
+  const engine = await openToy('llama', { trainable: lora });
   const before = engine.exportState();
   const refuses = (call: () => Promise<unknown>, reason: string, message: RegExp): Promise<void> =>
     assert.rejects(call, (error) => {
@@ -498,9 +334,9 @@ test('bad input is refused by name before anything changes', async () => {
 });
 
 test('a state of another model or setting is refused and leaves the weights alone', async () => {
-  const full = await open('llama');
-  const adapter = await open('llama', { trainable: lora });
-  const wider = await open('llama', { trainable: { ...lora, rank: 3 } });
+  const full = await openToy('llama');
+  const adapter = await openToy('llama', { trainable: lora });
+  const wider = await openToy('llama', { trainable: { ...lora, rank: 3 } });
   const before = adapter.exportState();
   const refuses = (
     weights: Uint8Array,
@@ -533,7 +369,7 @@ async function runs(device: 'cuda'): Promise<boolean> {
 test('unusable options are refused by name', async () => {
   const refuses = (options: EngineOptions, reason: string, message: RegExp): Promise<void> =>
     assert.rejects(
-      open('llama', options),
+      openToy('llama', options),
       (error) => error instanceof LmError && error.reason === reason && message.test(error.message),
     );
   await refuses({ threads: 0 }, 'ARGUMENT_INVALID', /threads is 0; give a positive integer/);

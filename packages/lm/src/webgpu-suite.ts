@@ -59,5 +59,6 @@ test('the same seeds draw the tokens that they draw on the CPU', async () => {
 // Every gradient rule, against the CPU.
 await import(new URL('../../autodiff/dist/rules.test.js', import.meta.url).href);
 await import('./engine.test.js');
+await import('./generation-scheduler.test.js');
 await import('./golden.test.js');
 await import('./language-model.test.js');
