@@ -15,7 +15,7 @@ export interface JobContext {
   readonly spinning: boolean;
   /** Undisturbed turns wanted of each side. */
   readonly turns: number;
-  /** Whether PyTorch also runs compiled, which takes minutes to begin. */
+  /** Whether PyTorch also runs compiled, which takes a minute to begin and needs a C++ compiler; the faster counts. */
   readonly compile: boolean;
   /** Keeps all turns, for the JSON. */
   record(job: string, facts: Readonly<Record<string, unknown>>, results: readonly Result[]): void;
