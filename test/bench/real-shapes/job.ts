@@ -11,7 +11,7 @@ import type { Row, Target } from './row.js';
 /** What every job is given. */
 export interface JobContext {
   readonly references: References;
-  /** Whether our idle threads spin, as those of PyTorch and llama.cpp do. */
+  /** Whether our idle threads spin. */
   readonly spinning: boolean;
   /** Undisturbed turns wanted of each side. */
   readonly turns: number;
