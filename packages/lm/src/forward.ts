@@ -78,7 +78,8 @@ export function createForward({ config, runner, sequences, weights }: ForwardPar
       nothing[`past.${layer}.${side}`] = createTensor('float32', [1, kvHeadCount, 1, headDim]);
     }
   }
-  let logitsBuffer = new Float32Array(0);
+  /** Memory for logits that nobody reads any more; several calls may hold logits at the same time. */
+  const spareLogits: Float32Array[] = [];
   let decodeFetches: { rows: number; tensors: Record<string, Tensor> } = { rows: 0, tensors: {} };
 
   /** Masks over the cache [rows or 1, 1, 1, tokens, capacity], by window. */
@@ -102,7 +103,7 @@ export function createForward({ config, runner, sequences, weights }: ForwardPar
       for (const name of Object.keys(nothing)) fetches[name.replace('past', 'new')] = null;
       return fetches;
     }
-    // A decoding step's keys and values are stored before the next one begins, so that their memory can be used again.
+    // Who asked for a step stores its keys and values as soon as it has run, before any other pass: the memory can be used again.
     if (decodeFetches.rows !== rows) {
       const names = Object.keys(nothing).map((name) => name.replace('past', 'new'));
       const shape = [rows, kvHeadCount, 1, headDim];
@@ -163,14 +164,17 @@ export function createForward({ config, runner, sequences, weights }: ForwardPar
         const pass = await runner.pass(`head.${mode}`, () => buildHead(config, mode, false));
         return pass.run(served.feeds, { hidden: input, ...feedsOf(rows) });
       }
-      const size = rows * config.vocabSize;
-      if (logitsBuffer.length < size) logitsBuffer = new Float32Array(size);
-      const fetched = createTensor('float32', [rows, config.vocabSize], logitsBuffer.subarray(0, size));
       const product = await runner.pass('logits', () => buildLogits(config, { stored: head }));
-      const { logits } = await product.run(served.feeds, { hidden: input }, { logits: fetched });
-      if (mode === 'logits') return { logits };
+      if (mode === 'logits') return product.run(served.feeds, { hidden: input });
+      const size = rows * config.vocabSize;
+      const spare = spareLogits.pop();
+      const memory = spare && spare.length >= size ? spare : new Float32Array(size);
+      const logits = createTensor('float32', [rows, config.vocabSize], memory.subarray(0, size));
+      await product.run(served.feeds, { hidden: input }, { logits });
       const pass = await runner.pass(`head.${mode}`, () => buildHead(config, mode, true));
-      return pass.run({}, { logits, ...feedsOf(rows) });
+      const outputs = await pass.run({}, { logits, ...feedsOf(rows) });
+      spareLogits.push(memory);
+      return outputs;
     },
   };
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { testDevice } from './device-test-support.js';
+import type { Engine } from './engine.js';
 import { architectures, lora, openToy, sequence, settings } from './engine-test-support.js';
 import { LmError } from './lm-error.js';
 import { toyTokens } from './test-models.js';
@@ -142,3 +143,43 @@ test('answers to one question score the same with and without reading it once', 
     await engine.close();
   }
 });
+
+for (const options of [{}, { trainable: lora }, { trainable: lora, quantization: 'int8' }] as const) {
+  test(
+    `${JSON.stringify(options)}: scores and samples of a wide vocabulary are the same while both are computed`,
+    { skip: onCpu },
+    async () => {
+      const ask = (engine: Engine, seed: number) =>
+        engine.generate(
+          [1, 2, 3].map((i) => ({ prompt: toyTokens(4 + i, i), seed: seed + i })),
+          { maxTokens: 12, temperature: 1, stopTokens: [] },
+          {},
+        );
+      const score = (engine: Engine, seed: number) =>
+        engine.score(
+          [1, 2].map((i) => ({ prompt: toyTokens(6, seed + i), target: toyTokens(5, seed - i) })),
+          false,
+        );
+      const open = () => openToy('llama', options, { vocab_size: 5003 });
+      const [alone, crowded] = [await open(), await open()];
+      const expected = [
+        await ask(alone, 1),
+        await score(alone, 10),
+        await score(alone, 20),
+        await ask(alone, 30),
+      ];
+      // From the first pass on, which each compiles its graphs for.
+      const found = await Promise.all([
+        ask(crowded, 1),
+        score(crowded, 10),
+        score(crowded, 20),
+        ask(crowded, 30),
+      ]);
+      // An entropy's sum rounds by the shape of the batch.
+      const exact = (results: typeof expected) =>
+        results.map((result) => result.map((one) => ('finish' in one ? { ...one, meanEntropy: 0 } : one)));
+      assert.deepEqual(exact(found), exact(expected));
+      await Promise.all([alone.close(), crowded.close()]);
+    },
+  );
+}

@@ -53,12 +53,18 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
     readonly alone: string | undefined;
   }
   const compiled = new Map<string, Compiled>();
+  /** Calls that overlap ask for the same pass; it is compiled once. */
+  const underWay = new Map<string, Promise<Compiled>>();
   const release = async (key: string): Promise<void> => {
     const entry = compiled.get(key);
     compiled.delete(key);
     await entry?.session.dispose();
   };
-  const compile = async (key: string, build: () => PassGraph, alone: string | undefined) => {
+  const compile = async (
+    key: string,
+    build: () => PassGraph,
+    alone: string | undefined,
+  ): Promise<Compiled> => {
     const rivals = [...compiled].filter(([, entry]) => alone !== undefined && entry.alone === alone);
     for (const [rival] of rivals) await release(rival);
     const pass = build();
@@ -75,15 +81,21 @@ export function createPassRunner(options: RunnerOptions): PassRunner {
     device: options.device,
     threads: options.threads,
     async pass(key, build, alone) {
-      const entry = compiled.get(key) ?? (await compile(key, build, alone));
+      let entry = compiled.get(key);
+      if (!entry) {
+        const compiling = underWay.get(key) ?? compile(key, build, alone).finally(() => underWay.delete(key));
+        underWay.set(key, compiling);
+        entry = await compiling;
+      }
       // A Map keeps the order of insertion, so that its first entry is the least recently used.
       compiled.delete(key);
       compiled.set(key, entry);
+      const { session, parameters } = entry;
       return {
         run(weights, feeds, fetches) {
           const all: Record<string, Tensor> = { ...feeds };
-          for (const name of entry.parameters) all[name] = weights[name];
-          return entry.session.run(all, fetches).catch(strayed(key, options.device));
+          for (const name of parameters) all[name] = weights[name];
+          return session.run(all, fetches).catch(strayed(key, options.device));
         },
       };
     },
