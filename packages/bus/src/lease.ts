@@ -103,7 +103,10 @@ function hold(bus: Bus, kv: KV, held: Held): Lease {
   };
   /** A renewal may have been stored and its confirmation lost: the entry is then ours, at a later revision. */
   const resolveConflict = async (cause: unknown, sent: number) => {
-    const found = await kv.get(held.key).catch(() => undefined);
+    const found = await kv.get(held.key).catch((error: unknown) => {
+      bus.log.warn({ err: busError(error, `reading the lease ${held.key}`) }, 'lease not read; trying again');
+      return undefined;
+    });
     if (found === undefined) return;
     if (found === null || found.operation !== 'PUT') lost('it expired', cause);
     else if (found.string() !== held.holder) lost(`${found.string()} holds it`, cause);
