@@ -67,7 +67,7 @@ test('names operator, operands and shapes when it refuses', () => {
   refuses(() => g.rmsNorm(q, g.input('norm', [2]), 1e-6), 'norm [2]', '[3]');
   refuses(() => g.scatterElements(q, ids, q, 0), 'ScatterElements', 'one shape');
   refuses(() => g.rotaryEmbedding(q, ids, q, q, 2), 'RotaryEmbedding', '[batch, tokens');
-  refuses(() => g.matMulNBits(q, ids, k, { inFeatures: 4, outFeatures: 1, bits: 4, blockSize: 16 }), 'not 4');
+  refuses(() => g.int8Product(q, k, q, { zeroPoint: 64 }), 'MatMulIntegerToFloat', 'uint8');
 });
 
 test('refuses names taken twice, impossible shapes and data of the wrong size', () => {

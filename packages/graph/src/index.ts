@@ -9,13 +9,7 @@ export { toModelBytes } from './model-bytes.js';
 export type { ElementwiseOps } from './ops-elementwise.js';
 export type { IndexingOps } from './ops-indexing.js';
 export type { LayoutOps } from './ops-layout.js';
-export type {
-  FusedMatMulOptions,
-  GemmOptions,
-  Int8ProductOptions,
-  MatMulNBitsOptions,
-  MatrixOps,
-} from './ops-matrix.js';
+export type { FusedMatMulOptions, GemmOptions, Int8ProductOptions, MatrixOps } from './ops-matrix.js';
 export type { NeuralOps } from './ops-neural.js';
 export type { ReduceOps, ReduceOptions } from './ops-reduce.js';
 export { createSession } from './session.js';

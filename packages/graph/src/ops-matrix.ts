@@ -21,19 +21,6 @@ export interface FusedMatMulOptions {
   readonly alpha?: number;
 }
 
-/** Options of {@link MatrixOps.matMulNBits}. */
-export interface MatMulNBitsOptions {
-  /** Inner and outer sizes of the unquantised `[outFeatures, inFeatures]` weight. */
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly bits: 4 | 8;
-  /** Values that share one scale; a power of two, at least 16. */
-  readonly blockSize: number;
-  /** 0 and 1: float32; 2: float16; 3: bfloat16; 4: int8 accumulation (fastest). */
-  readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
-  readonly zeroPoints?: Value;
-}
-
 /** Options of {@link MatrixOps.int8Product}. */
 export interface Int8ProductOptions {
   /** The level of `a` that stands for zero. */
@@ -48,11 +35,6 @@ export interface MatrixOps {
   readonly gemm: (a: Value, b: Value, options?: GemmOptions) => Value;
   /** Batched product with transposes and a scale (`com.microsoft`). */
   readonly fusedMatMul: (a: Value, b: Value, options?: FusedMatMulOptions) => Value;
-  /**
-   * `x [..., inFeatures]` times a block-quantised weight (`com.microsoft`): `packed` uint8
-   * `[outFeatures, blocks, blockSize*bits/8]`, `scales` of `outFeatures*blocks` values. Not differentiable in the weight.
-   */
-  readonly matMulNBits: (x: Value, packed: Value, scales: Value, options: MatMulNBitsOptions) => Value;
   /**
    * `(a − zeroPoint) [m, k]` uint8 times `b [k, n]` int8, summed exactly in 32 bits, times `scales [n]`: float32 `[m, n]`
    * (`MatMulIntegerToFloat`, `com.microsoft`). Processors without VNNI saturate where 2 · max(a) · max|b| passes 32767.
@@ -120,29 +102,6 @@ export function createMatrixOps(g: GraphCore): MatrixOps {
         attributesOf(options),
         'com.microsoft',
       )[0];
-    },
-    matMulNBits(x, packed, scales, options) {
-      const { inFeatures, outFeatures, bits, blockSize, accuracyLevel = 0, zeroPoints } = options;
-      const inputs = [x, packed, scales, ...(zeroPoints ? [zeroPoints] : [])];
-      const blocks = Math.ceil(inFeatures / blockSize);
-      const expected = [outFeatures, blocks, (blockSize * bits) / 8];
-      if (x.shape.at(-1) !== inFeatures)
-        refuse('MatMulNBits', inputs, `the last dimension of x is not ${inFeatures}`);
-      if (packed.dtype !== 'uint8' || formatShape(packed.shape) !== formatShape(expected))
-        refuse(
-          'MatMulNBits',
-          inputs,
-          `packed weights must be uint8 ${formatShape(expected)}, got ${packed.dtype}`,
-        );
-      const attributes = {
-        K: { int: inFeatures },
-        N: { int: outFeatures },
-        bits: { int: bits },
-        block_size: { int: blockSize },
-        accuracy_level: { int: accuracyLevel },
-      };
-      const shape = [...x.shape.slice(0, -1), outFeatures];
-      return g.node('MatMulNBits', inputs, [{ shape, dtype: x.dtype }], attributes, 'com.microsoft')[0];
     },
     int8Product(a, b, scales, { zeroPoint }) {
       if (a.dtype !== 'uint8' || b.dtype !== 'int8')

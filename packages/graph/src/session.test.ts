@@ -169,22 +169,28 @@ test('operators agree with plain JavaScript', async () => {
   );
 });
 
-test('matMulNBits multiplies by the dequantised weight', async () => {
-  const packed = Uint8Array.from({ length: 32 }, (_, i) => 128 + (i % 16) - 8);
-  const options = { inFeatures: 16, outFeatures: 2, bits: 8 as const, blockSize: 16 };
+test('int8Product multiplies integers exactly and scales each column', async () => {
+  const weights = Int8Array.of(127, -127, 3, 5, -2, 0);
   const result = await evaluate(
     (g, x) =>
-      g.matMulNBits(
-        x,
-        g.initializer('q', [2, 1, 16], packed, 'uint8'),
+      g.int8Product(
+        g.cast(x, 'uint8'),
+        g.initializer('w', [3, 2], weights, 'int8'),
         g.constant([0.5, 0.25], [2]),
-        options,
+        { zeroPoint: 64 },
       ),
-    Array.from({ length: 16 }, (_, i) => i),
-    [1, 16],
+    [127, 1, 64, 64, 65, 0],
+    [2, 3],
   );
-  const dot = Array.from({ length: 16 }, (_, i) => i * (i - 8)).reduce((a, b) => a + b, 0);
-  assert.deepEqual(result, [dot * 0.5, dot * 0.25]);
+  const rows = [
+    [63, -63, 0],
+    [0, 1, -64],
+  ];
+  const column = (row: number[], c: number) => row.reduce((sum, x, k) => sum + x * weights[2 * k + c], 0);
+  assert.deepEqual(
+    result,
+    rows.flatMap((row) => [0.5 * column(row, 0), 0.25 * column(row, 1)]),
+  );
 });
 
 test('bad feeds and fetches are named', async () => {
