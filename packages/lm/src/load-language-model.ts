@@ -32,31 +32,21 @@ export function initLanguageModel(options: InitOptions): Promise<LanguageModel> 
   return openModel({ source, options: engineOptions(engine) });
 }
 
+const engineFields = [
+  'device',
+  'threads',
+  'spinning',
+  'trainable',
+  'quantization',
+  'maxBatch',
+  'maxBatchTokens',
+  'recompute',
+  'memoryBytes',
+] as const satisfies readonly (keyof EngineOptions)[];
+
 /** Keeps only the engine's own fields, so that a caller's extra properties never reach structured cloning. */
 function engineOptions(o: EngineOptions): EngineOptions {
-  const {
-    device,
-    threads,
-    spinning,
-    trainable,
-    quantization,
-    maxBatch,
-    maxBatchTokens,
-    recompute,
-    memoryBytes,
-  } = o;
-  const all = {
-    device,
-    threads,
-    spinning,
-    trainable,
-    quantization,
-    maxBatch,
-    maxBatchTokens,
-    recompute,
-    memoryBytes,
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return Object.fromEntries(engineFields.flatMap((name) => (o[name] === undefined ? [] : [[name, o[name]]])));
 }
 
 interface PendingCall {

@@ -15,7 +15,7 @@ export interface ScorerContext {
   readonly maxBatchTokens: number;
 }
 
-/** Floating-point operations from which sharing a prompt is worth passes of its own (measured: test/bench). */
+/** Floating-point operations from which sharing a prompt is worth passes of its own: those of some milliseconds. */
 const sharingFlops = 1e9;
 /** Logits held at once while scoring, in elements (64 MiB): wide vocabularies are scored a few rows at a time. */
 const maxLogits = 1 << 24;
