@@ -2,6 +2,7 @@ import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
 import { pastMaskName } from './attention-graph.js';
 import { maskedScore, pastMask } from './attention-mask.js';
+import { roundUp } from './batch-plan.js';
 import type { ModelConfig } from './config.js';
 import { buildExtend, buildHead, buildLogits } from './inference-graphs.js';
 import type { HeadMode } from './inference-graphs.js';
@@ -119,7 +120,7 @@ export function createForward({ config, runner, sequences, weights }: ForwardPar
     async extend(served, extension) {
       const { past, wanted } = extension;
       const longest = Math.max(...extension.tokens.map((row) => row.length));
-      const tokens = longest === 1 ? 1 : Math.ceil(longest / tokenStep) * tokenStep;
+      const tokens = longest === 1 ? 1 : roundUp(longest, tokenStep);
       // A single row of a decoding step is computed twice, and its copy thrown away.
       const rows = Math.max(extension.tokens.length, tokens === 1 && needsTwoRows() ? 2 : 1);
       const rowOf = (row: number): number => Math.min(row, extension.tokens.length - 1);

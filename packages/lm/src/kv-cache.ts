@@ -1,5 +1,6 @@
 import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
+import { roundUp } from './batch-plan.js';
 import type { ModelConfig } from './config.js';
 
 /** Keys and values of positions computed before, [rows, kvHeads, capacity, headDim] a layer, written from JavaScript. */
@@ -34,11 +35,11 @@ const sides: readonly Side[] = ['key', 'value'];
  * Capacities are one less than multiples of this: with a token's own key before those of the cache, a row of scores is then a
  * whole number of vectors, and its sum does not depend on how much unused capacity follows.
  */
-export const cacheStep = 64;
+const cacheStep = 64;
 
 /** The smallest capacity that holds `positions`. */
 export function capacityFor(positions: number): number {
-  return Math.ceil((positions + 1) / cacheStep) * cacheStep - 1;
+  return roundUp(positions + 1, cacheStep) - 1;
 }
 
 /** An empty cache. */

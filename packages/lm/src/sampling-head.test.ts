@@ -14,7 +14,6 @@ import {
   samplingFeeds,
   samplingHead,
   samplingMode,
-  samplingOutputs,
 } from './sampling-head.js';
 import type { SamplingMode } from './sampling-head.js';
 import { isFiltered, sampleRow } from './sampling.js';
@@ -57,7 +56,7 @@ async function drawBatch(rows: readonly DrawnRow[], mode: SamplingMode): Promise
     'logits.in': createTensor('float32', [rows.length, vocabulary], logits),
     ...samplingFeeds(mode, rows),
   };
-  const outputs = await (await openHead(mode)).run(feeds, samplingOutputs(mode));
+  const outputs = await (await openHead(mode)).run(feeds);
   return rows.map((row, i) => readSample(mode, outputs, i, row));
 }
 

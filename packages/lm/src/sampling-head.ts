@@ -40,8 +40,9 @@ export function samplingMode(
 }
 
 /**
- * Ends a graph with the draw from `logits` [B, vocabulary]. Inputs and outputs are those of {@link samplingFeeds} and
- * {@link samplingOutputs}.
+ * Ends a graph with the draw from `logits` [B, vocabulary]. Inputs are those of {@link samplingFeeds}. Outputs are `logits`
+ * [B, vocabulary]; or `token` int64, `logProb` and `entropy` [B, 1]. `any` adds `candidates` int64 and `candidateScores` (penalised
+ * logits) [B, {@link candidateCount}], `largestMass`, `largestLogit` and `largestLogProb` [B, 1], and `logits`.
  */
 export function samplingHead(g: Graph, logits: Value, mode: SamplingMode): void {
   if (mode === 'logits' || mode === 'any') g.output(logits, 'logits');
@@ -143,26 +144,6 @@ export function samplingFeeds(mode: SamplingMode, rows: readonly SamplingRow[]):
   // A row without anything to penalise names token 0, and must leave it as it is.
   const penalty = column(({ settings, seen }) => (seen.length === 0 ? 1 : settings.repetitionPenalty));
   return { ...feeds, penalty, seen: createTensor('int32', [rows.length, width], seen) };
-}
-
-/**
- * The outputs of the head of a mode: `logits` [B, vocabulary]; or `token` int64, `logProb` and `entropy` [B, 1]. `any` adds
- * `candidates` int64 and `candidateScores` (penalised logits) [B, {@link candidateCount}], `largestMass`, `largestLogit` and
- * `largestLogProb` [B, 1], and `logits`.
- */
-export function samplingOutputs(mode: SamplingMode): string[] {
-  if (mode === 'logits') return ['logits'];
-  const drawn = ['token', 'logProb', 'entropy'];
-  if (mode !== 'any') return drawn;
-  return [
-    ...drawn,
-    'candidates',
-    'candidateScores',
-    'largestMass',
-    'largestLogit',
-    'largestLogProb',
-    'logits',
-  ];
 }
 
 /**

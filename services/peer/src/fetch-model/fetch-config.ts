@@ -1,6 +1,5 @@
 import { MODEL_FIELDS, parseModelUri } from '@parley/models';
 import { field } from '@parley/runtime';
-import type { ConfigOf } from '@parley/runtime';
 
 /** Settings of the step that brings a model to where a peer finds it. */
 export const FETCH_FIELDS = {
@@ -23,6 +22,3 @@ export const FETCH_FIELDS = {
   }),
   ...MODEL_FIELDS,
 };
-
-/** What {@link FETCH_FIELDS} are read into. */
-export type FetchConfig = ConfigOf<typeof FETCH_FIELDS>;
