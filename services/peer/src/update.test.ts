@@ -4,7 +4,7 @@ import { create, equals } from '@bufbuild/protobuf';
 import { STREAMS, natsBlobs, readFrom, subjects } from '@parley/bus';
 import { TrainingSettingsSchema, UpdateRejectedSchema, VersionCommittedSchema } from '@parley/contracts';
 import type { UpdateRejected, VersionCommitted, WeightedUpdateSchema } from '@parley/contracts';
-import { ParleyError, REASONS, isParleyError } from '@parley/runtime';
+import { ParleyError, REASONS, deferred, isParleyError } from '@parley/runtime';
 import type { Reason } from '@parley/runtime';
 import { itemOf, startMesh, startTestPeer, temporaryFolder, until, updateOf } from './peer-test-support.js';
 import type { Literal, TestMesh, TestPeer } from './peer-test-support.js';
@@ -295,4 +295,42 @@ test('a peer whose state is older than what it published refuses to start', asyn
       isParleyError(error, 'STATE_CORRUPT') &&
       /has published version 1, but its state folder .* is at version 0/.test(error.message),
   );
+});
+
+test('with adapters, answers under way end with the version they began with and say so, and an update does not wait for them', async (t) => {
+  const mesh = await startMesh(t);
+  const ant = await startTestPeer(mesh, await temporaryFolder(t), {
+    PARLEY_TRAIN: 'lora:4',
+    PARLEY_MAX_BATCH: '2',
+  });
+  const ask = (count: number) =>
+    ant.client.generate({
+      requestId: `ask ${count}`,
+      items: Array.from({ length: count }, (_, i) => ({
+        itemId: `i${i}`,
+        question: `what is ${i}?`,
+        seed: 1n,
+      })),
+      sampling: { maxTokens: 40, temperature: 1 },
+    });
+  const versions = new Set<bigint>();
+  const texts: string[] = [];
+  let ended = false;
+  const begun = deferred<void>();
+  const answers = (async () => {
+    for await (const { version, outcome } of ask(600)) {
+      versions.add(version);
+      if (outcome.case === 'completion') texts.push(outcome.value.text);
+      begun.resolve();
+    }
+    ended = true;
+  })();
+  await begun.promise;
+  const { committed } = await ant.client.applyUpdate({ update: updateOf(0) });
+  equal(ended, false, 'the update waited for the answers');
+  equal(committed?.version, 1n);
+  for await (const { version } of ask(1)) equal(version, 1n);
+  await answers;
+  deepEqual([...versions], [0n]);
+  equal(texts.length, 600);
 });
