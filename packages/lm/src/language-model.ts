@@ -198,7 +198,8 @@ export interface ModelState {
 
 /**
  * A model in its own worker thread. Calls begin in the order made, each when the one before it has ended; only generations let the
- * next call begin at once and share a running batch. What a sequence or a span gets does not depend on what is computed beside it:
+ * next call begin at once and share a running batch. What a sequence or a span gets does not depend on what is computed beside it
+ * (but for the last digits of a mean entropy):
  * the same calls give the same results bit by bit on the same machine and thread count.
  *
  * Every method rejects with {@link LmError}: `MODEL_CLOSED` after close, `WORKER_FAILED` when the thread died,

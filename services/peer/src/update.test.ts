@@ -318,7 +318,7 @@ test('with adapters, answers under way end with the version they began with and 
   let ended = false;
   const begun = deferred<void>();
   const answers = (async () => {
-    for await (const { version, outcome } of ask(600)) {
+    for await (const { version, outcome } of ask(240)) {
       versions.add(version);
       if (outcome.case === 'completion') texts.push(outcome.value.text);
       begun.resolve();
@@ -332,5 +332,5 @@ test('with adapters, answers under way end with the version they began with and 
   for await (const { version } of ask(1)) equal(version, 1n);
   await answers;
   deepEqual([...versions], [0n]);
-  equal(texts.length, 600);
+  equal(texts.length, 240);
 });
