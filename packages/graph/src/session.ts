@@ -16,7 +16,10 @@ export type Device = 'cpu' | 'webgpu' | 'cuda' | 'coreml' | 'dml';
 export interface SessionOptions {
   /** Threads inside one operator; onnxruntime's choice (one a physical core) when left out. */
   readonly threads?: number;
-  /** Whether idle threads spin. Two spinning sessions on the same cores halve each other. Default `true`. */
+  /**
+   * Whether idle threads spin while a run is under way; they stop when it ends, or the threads of one session would take the cores
+   * from the next one's. Two processes whose threads spin on the same cores halve each other. Default `true`.
+   */
   readonly spinning?: boolean;
   /**
    * Default `cpu`. On any other device the first run finds out where each operator ran; one that computed floating-point
@@ -144,6 +147,7 @@ function checkFeed(metadata: InferenceSession.ValueMetadata, feed: Tensor | unde
 function ortOptions(options: SessionOptions): InferenceSession.SessionOptions {
   const extra = {
     'session.intra_op.allow_spinning': options.spinning === false ? '0' : '1',
+    'session.force_spinning_stop': '1',
   };
   return {
     executionProviders: [options.device ?? 'cpu'],

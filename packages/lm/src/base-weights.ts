@@ -28,7 +28,7 @@ export interface BaseWeightsBuilder {
   finish(): BaseWeights;
 }
 
-/** @param quantization `int8` rounds the matrices; norms and biases stay as they are */
+/** @param quantization anything but `none` rounds the matrices to 8 bits; norms and biases stay as they are */
 export function createBaseWeightsBuilder(
   config: ModelConfig,
   quantization: Quantization,

@@ -6,7 +6,7 @@ import { parameterNames, parameterShapes } from './config-parameters.js';
 import type { LinearNames, ParameterNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import { int8Linear, quantizeRows } from './int8-linear.js';
-import type { QuantizedRows } from './int8-linear.js';
+import type { ActivationRounding, QuantizedRows } from './int8-linear.js';
 import type { LoraAdapter } from './lora.js';
 import type { StoredGroup, StoredMatrices } from './stored-matrices.js';
 
@@ -41,8 +41,8 @@ export type Attend = (layer: number, query: Value, key: Value, value: Value) => 
 
 /** Options of {@link createDecoderBuilder}. */
 export interface DecoderBuilderOptions {
-  /** The base, where it is stored with the graph: matrices are products of integers then. */
-  readonly stored?: StoredMatrices;
+  /** The base, where it is stored with the graph: matrices are products of integers then, with activations rounded as `rounding` says. */
+  readonly stored?: { readonly matrices: StoredMatrices; readonly rounding: ActivationRounding };
   /** Low-rank side paths to build beside their weights (training); none when merged weights are fed. */
   readonly adapters?: readonly LoraAdapter[];
   /** Default false. */
@@ -70,7 +70,7 @@ export function createDecoderBuilder(
   const parameter = (name: string): Value => {
     const shape = shapes.get(name);
     if (!shape) throw new Error(`The model has no parameter ${name}.`);
-    const floats = stored?.floats(name);
+    const floats = stored?.matrices.floats(name);
     if (!floats) return declare(name, shape, 'float32');
     const constant = constants.get(name) ?? g.initializer(name, shape, floats);
     constants.set(name, constant);
@@ -88,11 +88,11 @@ export function createDecoderBuilder(
   const products = new Map<StoredGroup, { readonly of: Value; readonly parts: readonly Value[] }>();
   /** `x Wᵀ` for a stored matrix, computed together with those that read the same rows. */
   const storedProduct = (x: Value, name: string): Value | undefined => {
-    const group = stored?.find(name);
-    if (!group) return undefined;
+    const group = stored?.matrices.find(name);
+    if (!stored || !group) return undefined;
     const known = products.get(group);
     if (known?.of === x) return known.parts[group.names.indexOf(name)];
-    const rows = integers.get(x) ?? quantizeRows(g, x);
+    const rows = integers.get(x) ?? quantizeRows(g, x, stored.rounding);
     integers.set(x, rows);
     const outputs = group.scales.length;
     const values = g.initializer(group.names[0], [x.shape[1] as number, outputs], group.values, 'int8');

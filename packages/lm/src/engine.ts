@@ -9,6 +9,7 @@ import type { GenerationSettings } from './generation-row.js';
 import { createForward } from './forward.js';
 import { createGenerationScheduler } from './generation-scheduler.js';
 import { initWeights } from './init-weights.js';
+import { coarseActivations, fineActivations } from './int8-linear.js';
 import type {
   AnchorTarget,
   Completion,
@@ -89,15 +90,15 @@ export async function createEngine(
   }
   const { quantization = 'none' } = options;
   const device = await resolveDevice(options.device ?? 'cpu');
-  if (quantization === 'int8' && device !== 'cpu') {
+  const quantized = quantization !== 'none';
+  if (quantized && device !== 'cpu') {
     throw new LmError(
       'ARGUMENT_INVALID',
-      `quantization is "int8" on device "${device}"; 8-bit weights run on "cpu" only. Leave quantization out, or ask for the CPU.`,
+      `quantization is "${quantization}" on device "${device}"; 8-bit weights run on "cpu" only. Leave quantization out, or ask for the CPU.`,
     );
   }
   const config = source.kind === 'memory' ? source.config : readModelConfig(source.folder);
   const maxBatchTokens = options.maxBatchTokens ?? defaultPassTokens(config);
-  const quantized = quantization === 'int8';
   const plan = (sequenceTokens: number | null): TrainingPlan =>
     planTraining(
       {
@@ -118,11 +119,12 @@ export async function createEngine(
   if (options.trainable) plan(null);
   const base = loadBase(source, config, quantization, onProgress);
   const runner = createPassRunner({ device, threads, spinning });
+  const rounding = quantization === 'w8a8' ? await coarseActivations() : fineActivations;
   const weights = createModelWeights(config, base, trainable, () =>
     loadBase(source, config, quantization, () => undefined),
   );
   const sequences = createSequenceFeeds(config);
-  const forward = createForward({ config, runner, sequences, weights });
+  const forward = createForward({ config, runner, sequences, weights, rounding });
   const shared = { config, runner, sequences, forward, maxBatch, maxBatchTokens };
   const scheduler = createGenerationScheduler(shared);
   const trainer = createTrainer({ ...shared, weights, plan });

@@ -6,6 +6,7 @@ import { roundUp } from './batch-plan.js';
 import type { ModelConfig } from './config.js';
 import { buildExtend, buildHead, buildLogits } from './inference-graphs.js';
 import type { HeadMode } from './inference-graphs.js';
+import type { ActivationRounding } from './int8-linear.js';
 import type { KvCache } from './kv-cache.js';
 import type { ModelWeights, ServedWeights } from './model-weights.js';
 import { int64Tensor } from './pass-runner.js';
@@ -58,6 +59,8 @@ export interface ForwardParts {
   readonly runner: PassRunner;
   readonly sequences: SequenceFeeds;
   readonly weights: Pick<ModelWeights, 'adapters' | 'base'>;
+  /** How activations are rounded where the base is in 8 bits. */
+  readonly rounding: ActivationRounding;
 }
 
 /**
@@ -65,13 +68,15 @@ export interface ForwardParts {
  * is unused: products take at least two rows (a single one takes another path through onnxruntime), padding is masked or behind,
  * and sums run over whole vectors.
  */
-export function createForward({ config, runner, sequences, weights }: ForwardParts): Forward {
+export function createForward({ config, runner, sequences, weights, rounding }: ForwardParts): Forward {
   const { adapters, base } = weights;
   const { layerCount, kvHeadCount, headDim, hiddenSize } = config;
   const windows = [...new Set(config.windows)];
   const isStored = base.quantized.size > 0;
-  const layers = isStored ? storedMatrices(config, base, 'layers') : undefined;
-  const head = isStored ? storedMatrices(config, base, 'head') : undefined;
+  const storedPart = (part: 'layers' | 'head') =>
+    isStored ? { matrices: storedMatrices(config, base, part), rounding } : undefined;
+  const layers = storedPart('layers');
+  const head = storedPart('head');
   /** The cache of nothing: one position that is masked, because shapes of no elements are refused. */
   const nothing: Record<string, Tensor> = {};
   for (let layer = 0; layer < layerCount; layer++) {

@@ -11,8 +11,15 @@ const onCpu = testDevice !== 'cpu' && 'holds on the CPU only';
 /** Long enough for several pieces of a prompt, and for caches of several sizes. */
 const roomy = { max_position_embeddings: 1024 };
 
+const held = [
+  {},
+  { trainable: lora },
+  { trainable: lora, quantization: 'int8' },
+  { trainable: lora, quantization: 'w8a8' },
+] as const;
+
 for (const architecture of architectures) {
-  for (const options of [{}, { trainable: lora }, { trainable: lora, quantization: 'int8' }] as const) {
+  for (const options of held) {
     test(
       `${architecture}, ${JSON.stringify(options)}: what a sequence gets does not depend, in any bit, on what runs beside it`,
       { skip: onCpu },
@@ -144,7 +151,7 @@ test('answers to one question score the same with and without reading it once', 
   }
 });
 
-for (const options of [{}, { trainable: lora }, { trainable: lora, quantization: 'int8' }] as const) {
+for (const options of held) {
   test(
     `${JSON.stringify(options)}: scores and samples of a wide vocabulary are the same while both are computed`,
     { skip: onCpu },

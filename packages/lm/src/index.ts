@@ -24,6 +24,7 @@ export type { LoraSettings, PeftAdapter, PeftAdapterToSave } from './peft-adapte
 export { describeTrainable, parseTrainable } from './describe-trainable.js';
 export { committedStateFormat, readCommittedState } from './committed-state.js';
 export type { CommittedState } from './committed-state.js';
+export { quantizations } from './language-model.js';
 export { initLanguageModel, loadLanguageModel } from './load-language-model.js';
 export { LmError as LanguageModelError } from './lm-error.js';
 export { maxTopLogProbs, samplingProblems } from './sampling-problems.js';
@@ -42,6 +43,7 @@ export type {
   LanguageModelInfo,
   LoadOptions,
   ModelState,
+  Quantization,
   Score,
   ScoreItem,
   Tensor,

@@ -49,7 +49,7 @@ export function buildLogits(config: ModelConfig, options: DecoderBuilderOptions)
 }
 
 function withFile(pass: PassGraph, { stored }: DecoderBuilderOptions): PassGraph {
-  return stored ? { ...pass, external: stored.file } : pass;
+  return stored ? { ...pass, external: stored.matrices.file } : pass;
 }
 
 /** What is wanted of the next token: a draw from its distribution, or the log-probabilities of given ones. */

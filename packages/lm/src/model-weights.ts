@@ -67,7 +67,7 @@ export function createModelWeights(
   if (base.quantized.size > 0) {
     throw new LmError(
       'ARGUMENT_INVALID',
-      'quantization is "int8", but all weights are to be trained; 8-bit weights are frozen: train with LoRA, or without quantization.',
+      'The base is in 8 bits, and all weights are to be trained; 8-bit weights are frozen: train with LoRA, or set quantization to "none".',
     );
   }
   return fullWeights(config, base, reload);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Quantization } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { parityBounds, probeSequence, requireParity } from './parity-probe.js';
 import { openTestEngine, testDevice } from './device-test-support.js';
@@ -17,16 +18,21 @@ const settings = {
 const lora = { kind: 'lora', rank: 2, alpha: 4, seed: 3 } as const;
 
 for (const architecture of ['llama', 'qwen2', 'gemma2'] as ToyArchitecture[]) {
-  for (const options of [{}, { trainable: lora }, { trainable: lora, quantization: 'int8' }] as const) {
-    const isInt8 = 'quantization' in options;
-    const skip = isInt8 && testDevice !== 'cpu' && '8-bit weights run on the CPU only';
+  for (const options of [
+    {},
+    { trainable: lora },
+    { trainable: lora, quantization: 'int8' },
+    { trainable: lora, quantization: 'w8a8' },
+  ] as const) {
+    const { quantization = 'none' }: { quantization?: Quantization } = options;
+    const skip = quantization !== 'none' && testDevice !== 'cpu' && '8-bit weights run on the CPU only';
     test(
       `${architecture}, ${JSON.stringify(options)}: served and trained agree after every step`,
       { skip },
       async () => {
         const config = toyConfig(architecture);
         const engine = await openTestEngine({ kind: 'memory', config, seed: 1, weights: new Map() }, options);
-        const bound = isInt8 ? parityBounds.int8 : parityBounds.none;
+        const bound = parityBounds[quantization];
         const sequence = { prompt: [1, 2, 3, 4], target: [5, 6, 7, 8, 9], weight: 1 };
         for (let i = 0; i < 4; i++) {
           assert.ok((await engine.checkParity()) <= bound / 4, 'with room to spare');

@@ -2,15 +2,16 @@ import type { ModelConfig } from './config.js';
 import type { Forward } from './forward.js';
 import { extendPrefix } from './generation-scheduler.js';
 import { capacityFor, createKvCache } from './kv-cache.js';
+import type { Quantization } from './language-model.js';
 import { LmError } from './lm-error.js';
 import type { ServedWeights } from './model-weights.js';
 import { int64Tensor } from './pass-runner.js';
 
 /**
  * Largest difference, in nats a token, between log-probabilities as served and as trained: in float32 they differ by rounding; with an
- * 8-bit base the serving path also rounds activations, to 13 bits.
+ * 8-bit base the serving path also rounds activations, to 13 or to 8 bits.
  */
-export const parityBounds = { none: 2e-3, int8: 5e-2 } as const;
+export const parityBounds: Readonly<Record<Quantization, number>> = { none: 2e-3, int8: 5e-2, w8a8: 0.5 };
 
 /** A short sequence: a prompt that is read at once and tokens that are decoded one by one. */
 export interface ProbeSequence {

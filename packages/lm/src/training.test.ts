@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { createBaseWeightsBuilder, floatsOf } from './base-weights.js';
 import type { BaseWeights } from './base-weights.js';
 import { createForward } from './forward.js';
+import { fineActivations } from './int8-linear.js';
 import { initWeights } from './init-weights.js';
 import type { Trainable, TrainSequence } from './language-model.js';
 import { createModelWeights } from './model-weights.js';
@@ -43,7 +44,7 @@ async function withTrainer<T>(
     if (name.includes('lora_B')) data.forEach((_, i) => (data[i] = Math.sin(i + 1) * 0.05));
   }
   const sequences = createSequenceFeeds(config);
-  const forward = createForward({ config, runner, sequences, weights });
+  const forward = createForward({ config, runner, sequences, weights, rounding: fineActivations });
   const plan = () => ({ keep, passTokens: 64, alone: true });
   try {
     return await use(createTrainer({ config, runner, sequences, forward, weights, plan }));

@@ -3,6 +3,7 @@ import { BUS_FIELDS } from '@parley/bus';
 import { MODEL_FIELDS, MODEL_URIS, parseModelUri } from '@parley/models';
 import { TLS_FIELDS, field } from '@parley/runtime';
 import type { ConfigOf, Field, FieldOptions } from '@parley/runtime';
+import { quantizations } from '@parley/lm';
 import type { Trainable } from '@parley/lm';
 
 /** The mesh allows 64 characters; the name of the update consumer, peer-<name>, has to fit them too. */
@@ -50,9 +51,9 @@ export const PEER_FIELDS = {
       'which weights train: all, low-rank adapters (alpha is twice the rank unless given), or those of an adapter that PEFT saved',
     fallback: { kind: 'full' },
   }),
-  quantization: field.oneOf('PARLEY_QUANTIZATION', ['none', 'int8'], {
+  quantization: field.oneOf('PARLEY_QUANTIZATION', quantizations, {
     description:
-      'how the weights are held: as they are, or matrices in 8 bits with low-rank adapters beside them (device cpu, PARLEY_TRAIN=lora:…)',
+      'how the weights are held: as they are, or matrices in 8 bits with low-rank adapters beside them (device cpu, PARLEY_TRAIN=lora:…); w8a8 also rounds activations to 8 bits: faster, less exact',
     fallback: 'none',
   }),
   recompute: field.oneOf('PARLEY_RECOMPUTE', ['auto', 'always', 'never'], {
