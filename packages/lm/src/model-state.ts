@@ -47,11 +47,11 @@ export function importModelState(
   const { trainable } = weights;
   using reader = decodeSafetensors(weightBytes, 'the weights to restore');
   checkNames(reader, new Set(trainable.map(({ name }) => name)), true);
-  for (const { name, shape } of trainable) requireFinite(reader.readFloats(name, shape), name, reader.label);
+  for (const { name, shape } of trainable) requireFinite(reader.viewFloats(name, shape), name, reader.label);
   const restored =
     optimizer === null ? { step: 0, moments: new Map<string, Moments>() } : readMoments(trainable, optimizer);
   weights.beforeChange();
-  for (const { name, shape, data } of trainable) data.set(reader.readFloats(name, shape));
+  for (const { name, shape, data } of trainable) data.set(reader.viewFloats(name, shape));
   state.step = restored.step;
   state.moments = restored.moments;
 }

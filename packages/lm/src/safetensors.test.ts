@@ -45,10 +45,23 @@ test('what is written is read back, of every type, through file and memory alike
     assert.deepEqual([...reader.readFloats('a.brain')], [-2]);
     assert.deepEqual([...reader.readFloats('scalar', [])], [5]);
     assert.equal(reader.readFloats('empty').length, 0);
+    for (const name of ['b', 'a.half', 'a.brain', 'scalar', 'empty'])
+      assert.deepEqual(reader.viewFloats(name), reader.readFloats(name));
     assert.deepEqual([...new Int32Array(reader.readBytes('ints').buffer)], [-1, 7]);
     assert.deepEqual([...reader.readBytes('bytes')], [1, 2, 255]);
     assert.equal(reader.entries.get('longs')?.dtype, 'I64');
   }
+});
+
+test('floats in memory are seen without a copy, wherever they lie', () => {
+  const bytes = encodeSafetensors(new Map([['a', floats([3], 1, 2, 3)]]));
+  using inPlace = decodeSafetensors(bytes, 'memory');
+  assert.equal(inPlace.viewFloats('a').buffer, bytes.buffer);
+  const shifted = new Uint8Array(bytes.length + 1).subarray(1);
+  shifted.set(bytes);
+  using elsewhere = decodeSafetensors(shifted, 'memory');
+  assert.deepEqual([...elsewhere.viewFloats('a', [3])], [1, 2, 3]);
+  rejects('TENSOR_SHAPE_MISMATCH', /\[3\]; expected \[4\]/, () => elsewhere.viewFloats('a', [4]));
 });
 
 test('bytes depend on values alone, not on insertion order, and tensors are aligned to their elements', () => {

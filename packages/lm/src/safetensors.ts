@@ -26,6 +26,8 @@ export interface SafetensorsReader extends Disposable {
    * given and differs), `FILE_UNREADABLE`.
    */
   readFloats(name: string, expectedShape?: readonly number[]): Float32Array<ArrayBuffer>;
+  /** Like {@link readFloats}, to be read at once and not written: what lies in memory as float32 is not copied. */
+  viewFloats(name: string, expectedShape?: readonly number[]): Float32Array;
   /** Reads the bytes of a tensor of any type, little-endian, into a new buffer of exactly their size. */
   readBytes(name: string): Uint8Array<ArrayBuffer>;
   /** Releases the file. Idempotent; reading afterwards throws. */
@@ -113,7 +115,7 @@ function createReader(
   byteLength: number,
   close: () => void,
   readAt: ReadAt,
-  viewAt?: (position: number, length: number) => Uint8Array,
+  viewAt?: (position: number, length: number) => Uint8Array<ArrayBufferLike>,
 ): SafetensorsReader {
   const bytesAt = (position: number, length: number): Uint8Array => {
     const bytes = new Uint8Array(length);
@@ -146,17 +148,25 @@ function createReader(
     if (!['F32', 'F16', 'BF16'].includes(entry.dtype)) throw unsupportedDtype(label, name, entry.dtype);
     return entry;
   };
+  const readFloats = (name: string, expectedShape?: readonly number[]): Float32Array<ArrayBuffer> => {
+    const { dtype, byteLength, byteOffset } = floatEntry(name, expectedShape);
+    if (dtype === 'F32') return new Float32Array(readBytes(name).buffer);
+    const widen = dtype === 'F16' ? widenFloat16 : widenBfloat16;
+    return readHalves(widen, byteLength / 2, dataStart + byteOffset, readAt);
+  };
   return {
     label,
     metadata,
     entries,
     readBytes,
     checkFloats: (name, expectedShape) => void floatEntry(name, expectedShape),
-    readFloats(name, expectedShape) {
+    readFloats,
+    viewFloats(name, expectedShape) {
       const { dtype, byteLength, byteOffset } = floatEntry(name, expectedShape);
-      if (dtype === 'F32') return new Float32Array(readBytes(name).buffer);
-      const widen = dtype === 'F16' ? widenFloat16 : widenBfloat16;
-      return readHalves(widen, byteLength / 2, dataStart + byteOffset, readAt);
+      const bytes = dtype === 'F32' ? viewAt?.(dataStart + byteOffset, byteLength) : undefined;
+      // A file may leave its tensors where float32 cannot be read in place.
+      if (!bytes || bytes.byteOffset % 4 !== 0) return readFloats(name, expectedShape);
+      return new Float32Array(bytes.buffer, bytes.byteOffset, byteLength / 4);
     },
     close,
     [Symbol.dispose]: close,

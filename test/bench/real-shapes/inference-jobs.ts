@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Quantization } from '@parley/lm';
 import { compete } from './contest.js';
 import type { Result } from './contest.js';
 import { startContestant } from './contestant.js';
 import type { Contestant } from './contestant.js';
 import { noteOf, startOurs, times, attempt } from './job.js';
 import type { JobContext } from './job.js';
-import type { ScoreWork } from './ours.js';
+import type { LoraJob, ScoreWork } from './ours.js';
 import type { ProductsJob } from './products.js';
 import { makeRandomCheckpoint } from './random-checkpoint.js';
 import { startLlama } from './references.js';
@@ -17,52 +18,70 @@ import { qwenHalfBillion } from './shapes.js';
 
 const decoding = { promptTokens: 64, newTokens: 32 };
 
-interface DecodeComparison {
-  readonly quantization: 'int8' | 'none';
-  readonly type: 'Q8_0' | 'F32';
+/** How our side decodes. */
+interface Setting {
+  /** Part of a row's id. */
+  readonly id: string;
   readonly base: string;
+  readonly quantization: Quantization;
+  /** Without one, an adapter of no matrices: a base in 8 bits is taken with LoRA only. */
+  readonly lora?: LoraJob;
   /** How many times as fast as llama.cpp, by batch size; null where it is shown for comparison only. */
   readonly factors: Readonly<Record<number, number | null>>;
 }
 
-/** Decoding with an 8-bit base beside llama.cpp's Q8_0. */
-export function measureDecodeInt8(context: JobContext): Promise<Row[]> {
-  const factors = { 1: 1, 8: 1.8, 32: 2 };
-  return measureDecode(context, { quantization: 'int8', type: 'Q8_0', base: '8-bit base', factors });
+const adapter: LoraJob = { rank: 16, alpha: 32 };
+const noAdapter: LoraJob = { ...adapter, targets: [] };
+const shown = { 1: null, 8: null, 32: null };
+
+/** Decoding with an 8-bit base beside llama.cpp's Q8_0, which rounds activations to 8 bits and runs no adapter. */
+export function measureDecode8Bit(context: JobContext): Promise<Row[]> {
+  const w8a8 = { quantization: 'w8a8', lora: noAdapter, factors: { 1: 1, 8: 1.8, 32: 2 } } as const;
+  return measureDecode(context, 'Q8_0', [
+    { ...w8a8, id: 'w8a8', base: 'w8a8' },
+    { ...w8a8, id: 'w8a8.lora', base: 'w8a8 with an adapter', lora: adapter, factors: shown },
+    { id: 'int8.lora', base: 'int8 with an adapter', quantization: 'int8', lora: adapter, factors: shown },
+  ]);
 }
 
 /** Decoding in fp32 beside llama.cpp's F32. */
 export function measureDecodeFp32(context: JobContext): Promise<Row[]> {
   const factors = { 1: null, 8: 1.3, 32: null };
-  return measureDecode(context, { quantization: 'none', type: 'F32', base: 'fp32', factors });
+  return measureDecode(context, 'F32', [{ id: 'fp32', base: 'fp32', quantization: 'none', factors }]);
 }
 
-async function measureDecode(context: JobContext, comparison: DecodeComparison): Promise<Row[]> {
-  const { quantization, type, base, factors } = comparison;
-  const wanted = Object.entries(factors).map(([batch, factor]) => ({
-    batch: Number(batch),
-    id: `decode.${type}.${batch}`,
-    work: `decode batch ${batch}, ${base}, 0.5B`,
-    target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
-  }));
-  return attempt(wanted, async () => {
+async function measureDecode(
+  context: JobContext,
+  type: 'Q8_0' | 'F32',
+  settings: readonly Setting[],
+): Promise<Row[]> {
+  const wanted = settings.map(({ id, base, factors }) =>
+    Object.entries(factors).map(([batch, factor]) => ({
+      batch: Number(batch),
+      id: `decode.${id}.${batch}`,
+      work: `decode batch ${batch}, ${base}, 0.5B`,
+      target: factor === null ? null : ({ kind: 'atLeast', value: factor, unit: '×' } as const),
+    })),
+  );
+  return attempt(wanted.flat(), async () => {
     await using peer = await startLlama(context.references, {
       shape: qwenHalfBillion,
       name: 'qwen2.5-0.5b',
       type,
-      batches: wanted.map(({ batch }) => batch),
+      batches: wanted[0].map(({ batch }) => batch),
       ...decoding,
-    });
-    await using ours = await startOurs(context, {
-      kind: 'decode',
-      shape: qwenHalfBillion,
-      ...decoding,
-      quantization,
-      // The engine takes an 8-bit base with an adapter only, which llama.cpp runs without.
-      ...(quantization === 'int8' ? { lora: { rank: 16, alpha: 32 } } : {}),
     });
     const found: Row[] = [];
-    for (const row of wanted) found.push(await compareDecode(context, ours, peer, row));
+    for (const [i, { quantization, lora }] of settings.entries()) {
+      await using ours = await startOurs(context, {
+        kind: 'decode',
+        shape: qwenHalfBillion,
+        ...decoding,
+        quantization,
+        ...(lora ? { lora } : {}),
+      });
+      for (const row of wanted[i]) found.push(await compareDecode(context, ours, peer, row));
+    }
     return found;
   });
 }
@@ -182,29 +201,33 @@ function linearFlops({ sequences, promptTokens, targetTokens, shared }: ScoreWor
 
 /** From the update of an adapter to the first token that it chose, idle and with other sequences being generated. */
 export async function measureSwap(context: JobContext): Promise<Row[]> {
-  await using ours = await startOurs(context, {
-    kind: 'swap',
-    shape: qwenHalfBillion,
-    lora: { rank: 16, alpha: 32 },
-  });
   const rows: Row[] = [];
-  for (const [line, work] of [
-    ['idle', 'adapter update to first token, 0.5B'],
-    ['busy', '  while 4 sequences are generated'],
-  ] as const) {
-    const [result] = await compete([{ contestant: ours, line }], context.turns);
-    context.record(`swap.${line}`, {}, [result]);
-    rows.push(
-      judged({
-        id: `swap.${line}`,
-        work,
-        ours: times(result),
-        peer: '',
-        figure: result.minMs,
-        target: { kind: 'atMost', value: 300, unit: 'ms' },
-        note: noteOf([result]),
-      }),
-    );
+  for (const quantization of ['none', 'w8a8'] as const) {
+    const base = quantization === 'none' ? 'fp32' : quantization;
+    await using ours = await startOurs(context, {
+      kind: 'swap',
+      shape: qwenHalfBillion,
+      quantization,
+      lora: adapter,
+    });
+    for (const [line, work] of [
+      ['idle', `adapter update to first token, ${base}, 0.5B`],
+      ['busy', '  while 4 sequences are generated'],
+    ] as const) {
+      const [result] = await compete([{ contestant: ours, line }], context.turns);
+      context.record(`swap.${base}.${line}`, {}, [result]);
+      rows.push(
+        judged({
+          id: `swap.${base}.${line}`,
+          work,
+          ours: times(result),
+          peer: '',
+          figure: result.minMs,
+          target: { kind: 'atMost', value: 300, unit: 'ms' },
+          note: noteOf([result]),
+        }),
+      );
+    }
   }
   return rows;
 }

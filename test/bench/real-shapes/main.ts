@@ -1,8 +1,8 @@
 /**
  * `npm run bench:engine`: the engine at the size of real models beside PyTorch, PEFT, llama.cpp and onnxruntime itself.
  *
- *   npm run bench:engine -- [lora] [full] [decode-int8] [decode-fp32] [scoring] [swap] [load] [large]
- *                           [--threads N] [--turns N] [--no-compile] [--spinning] [--json FILE]
+ *   npm run bench:engine -- [lora] [full] [decode-8bit] [decode-fp32] [scoring] [swap] [load] [large]
+ *                           [--threads N] [--turns N] [--no-compile] [--no-spinning] [--json FILE]
  *
  * Without a name everything is measured. The exit code says whether the measurement worked, not whether targets were met.
  */
@@ -12,8 +12,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Result } from './contest.js';
 import {
+  measureDecode8Bit,
   measureDecodeFp32,
-  measureDecodeInt8,
   measureLoad,
   measureScoring,
   measureSwap,
@@ -28,7 +28,7 @@ import { measureFull, measureLarge, measureLora } from './train-jobs.js';
 const jobs: Readonly<Record<string, Job>> = {
   lora: measureLora,
   full: measureFull,
-  'decode-int8': measureDecodeInt8,
+  'decode-8bit': measureDecode8Bit,
   'decode-fp32': measureDecodeFp32,
   scoring: measureScoring,
   swap: measureSwap,
@@ -41,7 +41,7 @@ const { values, positionals } = parseArgs({
     threads: { type: 'string', default: String(availableParallelism()) },
     turns: { type: 'string', default: '3' },
     compile: { type: 'boolean', default: true },
-    spinning: { type: 'boolean', default: false },
+    spinning: { type: 'boolean', default: true },
     json: { type: 'string' },
   },
   allowPositionals: true,

@@ -11,6 +11,13 @@ import { serveTurns, timed } from './serve-turns.js';
 import { configOf, tokensOf } from './shapes.js';
 import type { ModelShape } from './shapes.js';
 
+/** An adapter on all linear layers, or on those of `targets`. */
+export interface LoraJob {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly targets?: readonly string[];
+}
+
 /** A job's model: a shape with random weights, or a folder. */
 export interface OurModel {
   readonly shape: ModelShape;
@@ -18,7 +25,7 @@ export interface OurModel {
   readonly threads: number;
   readonly spinning: boolean;
   readonly quantization?: EngineOptions['quantization'];
-  readonly lora?: { readonly rank: number; readonly alpha: number };
+  readonly lora?: LoraJob;
 }
 
 /** What this program can be asked to do. */
@@ -123,15 +130,13 @@ async function swapTurns(model: LanguageModel, shape: ModelShape): Promise<Turns
   const prompt = [{ prompt: tokensOf(shape, 7, 16), seed: 0 }];
   const once = { maxTokens: 1, temperature: 0, stopTokens: [] };
   const seen = [NaN, NaN];
+  const others = Array.from({ length: 4 }, (_, row) => ({ prompt: tokensOf(shape, 10 + row, 64), seed: 0 }));
+  await model.generate(others, once);
+  const readingMs = await timed(() => model.generate(others, once));
   return async (line) => {
-    const running =
-      line === 'busy'
-        ? model.generate(
-            Array.from({ length: 4 }, (_, row) => ({ prompt: tokensOf(shape, 10 + row, 64), seed: 0 })),
-            { maxTokens: 64, temperature: 0, stopTokens: [] },
-          )
-        : undefined;
-    if (running) await new Promise((resolve) => setTimeout(resolve, 500));
+    const running = line === 'busy' ? model.generate(others, { ...once, maxTokens: 64 }) : undefined;
+    // By then their prompts are read, which takes as long as reading them for their own sake.
+    if (running) await new Promise((resolve) => setTimeout(resolve, 1.5 * readingMs));
     const version = ++calls % 2;
     let logProb = NaN;
     const ms = await timed(async () => {
