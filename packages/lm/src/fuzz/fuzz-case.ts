@@ -59,7 +59,7 @@ export function randomCase(
 function fieldPaths(value: unknown, prefix: readonly string[] = []): string[][] {
   if (typeof value !== 'object' || value === null) return [];
   const entries = Object.entries(value) as [string, unknown][];
-  const isTable = Array.isArray(value) || entries.length > 40;
+  const isTable = Array.isArray(value) || entries.length > 60;
   return entries.slice(0, isTable ? 2 : entries.length).flatMap(([key, inner]) => {
     const path = [...prefix, key];
     return [path, ...fieldPaths(inner, path)];

@@ -2,12 +2,16 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadCheckpoint } from '../checkpoint.js';
 import { readModelConfig } from '../config.js';
+import type { ModelConfig } from '../config.js';
 import { parameterShapes } from '../config-parameters.js';
-import { modelFolder } from '../io-test-support.js';
+import { fixturesFolder, modelFolder } from '../io-test-support.js';
 import { LmError } from '../lm-error.js';
 import { initLanguageModel } from '../load-language-model.js';
 import type { LanguageModel } from '../language-model.js';
+import { loraAdapters } from '../lora.js';
+import { loadPeftAdapter } from '../peft-adapter.js';
 import { createPromptTemplate } from '../prompt-template.js';
+import { decodeSafetensors } from '../safetensors.js';
 import { toyConfig, toyTokens } from '../test-models.js';
 import { readTokenizerFiles } from '../tokenizer-files.js';
 import { createTextStream } from '../tokenizer-stream.js';
@@ -27,7 +31,7 @@ export interface FuzzTarget {
   open(): Promise<(folder: string) => Promise<void> | void>;
 }
 
-/** Every reader of files from outside. A further one (adapters of another format, say) is one more entry. */
+/** Every reader of files from outside. A further one is one more entry. */
 const fuzzTargets: readonly FuzzTarget[] = [
   {
     name: 'config',
@@ -66,6 +70,19 @@ const fuzzTargets: readonly FuzzTarget[] = [
     open: async () => (folder) => useTokenizer(folder, 10_000),
   },
   { name: 'state', bases: stateBases, open: openState },
+  {
+    name: 'adapter',
+    bases: async () => [
+      baseOf('llama', join(fixturesFolder, 'adapters', 'llama'), {
+        'adapter_config.json': 'json',
+        'adapter_model.safetensors': 'safetensors',
+      }),
+    ],
+    open: async () => {
+      const config = readModelConfig(modelFolder('llama'));
+      return (folder) => useAdapter(folder, config);
+    },
+  },
 ];
 
 /** A reader with every fault that the others must not have, case by case: what finds faults is tried on it. */
@@ -105,11 +122,23 @@ function folders(
   targets: Readonly<Record<string, FileKind>>,
   names: readonly Parameters<typeof modelFolder>[0][],
 ) {
-  return names.map((name): FuzzBase => {
-    const folder = modelFolder(name);
-    const files = readdirSync(folder).map((file) => [file, readFileSync(join(folder, file))] as const);
-    return { label: name, files: Object.fromEntries(files), targets };
-  });
+  return names.map((name) => baseOf(name, modelFolder(name), targets));
+}
+
+function baseOf(label: string, folder: string, targets: Readonly<Record<string, FileKind>>): FuzzBase {
+  const files = readdirSync(folder).map((file) => [file, readFileSync(join(folder, file))] as const);
+  return { label, files: Object.fromEntries(files), targets };
+}
+
+function useAdapter(folder: string, config: ModelConfig): void {
+  const { trainable, weights } = loadPeftAdapter(folder, config);
+  using reader = decodeSafetensors(weights, 'what was read');
+  const adapters = loraAdapters(config, trainable);
+  for (const { nameA, shapeA, nameB, shapeB } of adapters) {
+    reader.checkFloats(nameA, shapeA);
+    reader.checkFloats(nameB, shapeB);
+  }
+  if (reader.entries.size !== 2 * adapters.length) throw new Error('tensors were read that no module has');
 }
 
 function useCheckpoint(folder: string): void {

@@ -19,12 +19,13 @@ const randomRuns = {
   weights: 900,
   shards: 400,
   state: 900,
+  adapter: 900,
   tokenizer: 500,
   'chat-template': 200,
 } as const;
 
 /** Of the sweep of every field with every value, each of so many cases is run: all fields come up. */
-const sweepStrides = { config: 3, tokenizer: 17 } as const;
+const sweepStrides = { config: 3, adapter: 1, tokenizer: 17 } as const;
 
 describe('damaged files', { concurrency: 2 }, () => {
   for (const [target, runs] of Object.entries(randomRuns)) {
