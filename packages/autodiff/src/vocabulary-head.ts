@@ -13,7 +13,7 @@ export interface VocabularyHeadOptions {
   readonly softCap?: number;
   /** A frozen model of the same vocabulary to stay close to. Nothing behind it gets a gradient. */
   readonly reference?: { readonly hidden: Value; readonly weight: Value | QuantizedMatrix };
-  /** Elements of a matrix in 8 bits that are made float32 at one time. Default 2^25 (128 MiB). */
+  /** Elements of a matrix in 8 bits that are made float32 at one time. Default 2^23 (32 MiB). */
   readonly maxFloats?: number;
 }
 
@@ -39,7 +39,7 @@ export function vocabularyHead(
   hidden: Value,
   weight: Value | QuantizedMatrix,
   labels: Value,
-  { softCap, reference, maxFloats = 2 ** 25 }: VocabularyHeadOptions = {},
+  { softCap, reference, maxFloats = 2 ** 23 }: VocabularyHeadOptions = {},
 ): TokenLosses {
   const [tokens] = hidden.shape;
   if (hidden.shape.length !== 2 || labels.shape[0] !== tokens)

@@ -28,7 +28,7 @@ import type {
 } from './language-model.js';
 import { LmError } from './lm-error.js';
 import { loraAdapters } from './lora.js';
-import { defaultPassTokens, memoryLimit, planTraining } from './memory-plan.js';
+import { defaultPassTokens, inferenceBytes, memoryLimit, planTraining } from './memory-plan.js';
 import type { TrainingPlan } from './memory-plan.js';
 import { createModelWeights } from './model-weights.js';
 import { exportModelState, importModelState } from './model-state.js';
@@ -105,8 +105,7 @@ export async function createEngine(
         config,
         adapterParameters: adapterParameters(config, trainable),
         quantized,
-        // onnxruntime arranges 8-bit matrices for its own products, which generation and scoring compute with.
-        inferenceBytes: (quantized ? parameterCount(config) : 0) + 4 * maxBatch * config.vocabSize,
+        inferenceBytes: inferenceBytes(config, { quantized, maxBatch, maxBatchTokens }),
         memoryBytes: options.memoryBytes ?? memoryLimit(),
       },
       {

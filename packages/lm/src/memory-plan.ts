@@ -99,6 +99,25 @@ export function defaultPassTokens(config: ModelConfig): number {
   return Math.min(8192, Math.max(minPassTokens, Math.floor(activationBytes / perToken)));
 }
 
+/**
+ * Bytes that generation and scoring hold beside the weights: of an 8-bit base the arrangement that onnxruntime makes for its products,
+ * and of a pass over `maxBatchTokens` tokens the values of a layer, twice for what its arena rounds up.
+ */
+export function inferenceBytes(
+  config: ModelConfig,
+  {
+    quantized,
+    maxBatch,
+    maxBatchTokens,
+  }: { readonly quantized: boolean; readonly maxBatch: number; readonly maxBatchTokens: number },
+): number {
+  return (
+    (quantized ? matrixParameters(config) : 0) +
+    4 * maxBatch * config.vocabSize +
+    8 * maxBatchTokens * layerFloats(config, maxBatchTokens)
+  );
+}
+
 /** Bytes of a training pass of `tokens` tokens in one sequence (attention's own part is largest then). */
 export function memoryNeeds(
   { config, adapterParameters, quantized, inferenceBytes }: TrainingMemory,
@@ -110,7 +129,7 @@ export function memoryNeeds(
   const trained = adapterParameters === 0 ? parameterCount(config) : adapterParameters;
   // Beside the weights themselves: gradients, two moments, and onnxruntime's copy of what is fetched.
   const copies = adapterParameters === 0 ? 4 : 5;
-  const rows = Math.min(tokens, lossChunkRows(config));
+  const rows = Math.min(tokens, lossChunkRows(config, keep));
   return {
     weights: matrices * (quantized ? 1 : 4) + 4 * rest,
     inference: inferenceBytes,
@@ -196,7 +215,7 @@ function exceeded(
     'MEMORY_EXCEEDED',
     `Training needs ${gigabytes(total(needs))} and may take ${gigabytes(memoryBytes)}: weights ${gigabytes(needs.weights)} + generation and scoring ${gigabytes(needs.inference)} + ${trained} ` +
       `${gigabytes(needs.training)} + activations of ${tokens} tokens ${gigabytes(needs.activations)} + logits of ` +
-      `${Math.min(tokens, lossChunkRows(config))} tokens ${gigabytes(needs.logits)} + runtime ${gigabytes(needs.runtime)}. ` +
+      `${Math.min(tokens, lossChunkRows(config, keep))} tokens ${gigabytes(needs.logits)} + runtime ${gigabytes(needs.runtime)}. ` +
       `What helps: ${remedies.join(', ')}.`,
     { details: { neededBytes: Math.ceil(total(needs)), memoryBytes } },
   );

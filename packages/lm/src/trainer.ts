@@ -88,7 +88,7 @@ async function lossesOf(
     weighSequence(causalSequence(prompt, target), { prompt, target, weight: 0 }, batch.length),
   );
   const targets = weighted.reduce((count, { target }) => count + target.length, 0);
-  const chunks = lossChunks(config, targets);
+  const chunks = lossChunks(config, targets, null);
   const shape = { chunks, anchored: false, keep: null, quantized: weights.base.quantized.size > 0 };
   const pass = await runner.pass(`losses.${chunks}`, () => buildTraining(config, weights.adapters, shape));
   const training = weights.training();
@@ -132,7 +132,8 @@ async function addMicroBatch(
   const anchored = batch.some((s) => s.divergence !== 0);
   const targets = batch.reduce((count, { target }) => count + target.length, 0);
   // Few graphs serve all numbers of targets: one for those of a single chunk, and one for each number of tokens that passes have.
-  const chunks = targets <= lossChunkRows(config) ? 1 : lossChunks(config, Math.max(targets, passTokens));
+  const chunks =
+    targets <= lossChunkRows(config, keep) ? 1 : lossChunks(config, Math.max(targets, passTokens), keep);
   const quantized = weights.base.quantized.size > 0;
   const pass = await runner.pass(
     `train.${chunks}.${anchored}.${keep}`,

@@ -46,15 +46,18 @@ export const referenceHeadName = 'reference.head';
 const maxLogits = 1 << 24;
 /** Rows that a chunk of the loss has at least, however wide: fewer make slow products. */
 const minChunkRows = 256;
+/** The same where memory is short, for a step about a tenth slower. */
+const minChunkRowsWhenShort = 128;
 
 /** Chunks, equal in size, that the losses of `rows` rows are computed in. */
-export function lossChunks(config: ModelConfig, rows: number): number {
-  return Math.ceil(rows / lossChunkRows(config));
+export function lossChunks(config: ModelConfig, rows: number, keep: Kept | null): number {
+  return Math.ceil(rows / lossChunkRows(config, keep));
 }
 
-/** Most rows of a chunk. */
-export function lossChunkRows(config: ModelConfig): number {
-  return Math.max(minChunkRows, Math.floor(maxLogits / config.vocabSize));
+/** Most rows of a chunk, for a pass that keeps this. */
+export function lossChunkRows(config: ModelConfig, keep: Kept | null): number {
+  const least = keep === 'input' ? minChunkRowsWhenShort : minChunkRows;
+  return Math.max(least, Math.floor(maxLogits / config.vocabSize));
 }
 
 /** The name of an input or output of one chunk of the loss. */

@@ -26,12 +26,20 @@ export interface OurModel {
   readonly spinning: boolean;
   readonly quantization?: EngineOptions['quantization'];
   readonly lora?: LoraJob;
+  /** What the process may take; default: all there is. */
+  readonly memoryBytes?: number;
 }
 
 /** What this program can be asked to do. */
 export type OurJob = OurModel &
   (
-    | { readonly kind: 'train'; readonly rows: number; readonly tokens: number }
+    | {
+        readonly kind: 'train';
+        readonly rows: number;
+        readonly tokens: number;
+        /** Answers of a few tokens that are generated before each step, outside the time. */
+        readonly answers?: number;
+      }
     | { readonly kind: 'decode'; readonly promptTokens: number; readonly newTokens: number }
     | { readonly kind: 'score'; readonly work: Readonly<Record<string, ScoreWork>> }
     | { readonly kind: 'swap' }
@@ -63,25 +71,31 @@ const settings: OptimizerSettings = {
 let calls = 0;
 
 function openModel(job: OurJob): Promise<LanguageModel> {
-  const { shape, folder, threads, spinning, quantization, lora } = job;
+  const { shape, folder, threads, spinning, quantization, lora, memoryBytes } = job;
   const options: EngineOptions = {
     threads,
     spinning,
     ...(job.kind === 'train' && !lora ? { maxBatchTokens: job.rows * job.tokens } : {}),
     ...(lora ? { trainable: { kind: 'lora', seed: 1, ...lora } } : {}),
     ...(quantization ? { quantization } : {}),
+    ...(memoryBytes ? { memoryBytes } : {}),
   };
   if (folder !== undefined) return loadLanguageModel({ folder, ...options });
   return initLanguageModel({ config: configOf(shape), seed: 1, ...options });
 }
 
-function trainTurns(model: LanguageModel, shape: ModelShape, rows: number, tokens: number): Turns {
+function trainTurns(model: LanguageModel, job: OurJob & { kind: 'train' }): Turns {
+  const { shape, rows, tokens, answers = 0 } = job;
   const batch = Array.from({ length: rows }, (_, row) => ({
     prompt: tokensOf(shape, row, 1),
     target: tokensOf(shape, row, tokens, 1),
     weight: 1,
   }));
-  return async () => ({ ms: await timed(() => model.trainStep(batch, settings)) });
+  const questions = Array.from({ length: answers }, (_, seed) => ({ prompt: tokensOf(shape, 3, 64), seed }));
+  return async () => {
+    await model.generate(questions, { maxTokens: 8, temperature: 1, stopTokens: [] });
+    return { ms: await timed(() => model.trainStep(batch, settings)) };
+  };
 }
 
 /** A line is a batch size and a number of new tokens: prompts, first tokens and all the steps after them. */
@@ -160,7 +174,7 @@ async function serve(job: OurJob): Promise<void> {
   await using model = await openModel(job);
   switch (job.kind) {
     case 'train':
-      return await serveTurns({}, trainTurns(model, job.shape, job.rows, job.tokens));
+      return await serveTurns({}, trainTurns(model, job));
     case 'decode':
       return await serveTurns({}, decodeTurns(model, job.shape, job.promptTokens));
     case 'score':

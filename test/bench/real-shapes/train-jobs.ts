@@ -96,21 +96,25 @@ async function compareSteps(context: JobContext, step: StepComparison): Promise<
   });
 }
 
-/** Qwen2.5-1.5B from bf16 safetensors, and LoRA steps of 1 × 256: what is resident at most, loading included. */
+/**
+ * Qwen2.5-1.5B from bf16 safetensors, answers to a question and LoRA steps of 1 × 256, told how much memory there is: what is resident
+ * at most, loading included.
+ */
 export async function measureLarge(context: JobContext): Promise<Row[]> {
   const folder = join(context.references.folder, 'qwen2.5-1.5b-bf16');
   makeRandomCheckpoint(folder, qwenOneAndAHalfBillion);
   const rows: Row[] = [];
   for (const { quantization, id, base, gigabytesAllowed } of [
     { quantization: 'none', id: 'large.fp32', base: 'fp32', gigabytesAllowed: 12 },
-    { quantization: 'int8', id: 'large.int8', base: '8-bit base', gigabytesAllowed: 5 },
+    { quantization: 'w8a8', id: 'large.w8a8', base: '8-bit base', gigabytesAllowed: 5 },
   ] as const) {
-    const work = `load bf16 and LoRA step, 1.5B, 1 × 256, ${base}`;
+    const work = `load bf16, answers and LoRA step, 1.5B, 1 × 256, ${base}`;
     const target: Target = { kind: 'atMost', value: gigabytesAllowed, unit: 'GB' };
     rows.push(
       ...(await attempt([{ id, work, target }], async () => {
         const shape = qwenOneAndAHalfBillion;
-        const job = { rows: 1, tokens: 256, shape, folder, lora, quantization };
+        const memoryBytes = gigabytesAllowed * 1e9;
+        const job = { rows: 1, tokens: 256, shape, folder, lora, quantization, memoryBytes, answers: 4 };
         await using ours = await startOurs(context, { kind: 'train', ...job });
         const [result] = await compete([{ contestant: ours, line: 'step' }], 1);
         context.record(id, {}, [result]);
