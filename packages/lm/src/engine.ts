@@ -7,7 +7,7 @@ import { readModelConfig } from './config.js';
 import type { ModelConfig } from './config.js';
 import type { GenerationSettings } from './generation-row.js';
 import { createForward } from './forward.js';
-import { createGenerationScheduler } from './generation-scheduler.js';
+import { createGenerationScheduler, pieceTokens } from './generation-scheduler.js';
 import { initWeights } from './init-weights.js';
 import { coarseActivations, fineActivations } from './int8-linear.js';
 import type {
@@ -99,13 +99,15 @@ export async function createEngine(
   }
   const config = source.kind === 'memory' ? source.config : readModelConfig(source.folder);
   const maxBatchTokens = options.maxBatchTokens ?? defaultPassTokens(config);
+  // Products of integers are so fast that longer passes, whose values leave the processor's cache, are slower (bench:engine -- passes).
+  const inferenceTokens = quantized ? Math.min(maxBatchTokens, pieceTokens) : maxBatchTokens;
   const plan = (sequenceTokens: number | null): TrainingPlan =>
     planTraining(
       {
         config,
         adapterParameters: adapterParameters(config, trainable),
         quantized,
-        inferenceBytes: inferenceBytes(config, { quantized, maxBatch, maxBatchTokens }),
+        inferenceBytes: inferenceBytes(config, { quantized, maxBatch, maxBatchTokens: inferenceTokens }),
         memoryBytes: options.memoryBytes ?? memoryLimit(),
       },
       {
@@ -124,9 +126,9 @@ export async function createEngine(
   );
   const sequences = createSequenceFeeds(config);
   const forward = createForward({ config, runner, sequences, weights, rounding });
-  const shared = { config, runner, sequences, forward, maxBatch, maxBatchTokens };
-  const scheduler = createGenerationScheduler(shared);
-  const trainer = createTrainer({ ...shared, weights, plan });
+  const inference = { config, forward, maxBatch, maxBatchTokens: inferenceTokens };
+  const scheduler = createGenerationScheduler(inference);
+  const trainer = createTrainer({ config, runner, sequences, forward, weights, plan });
   const shapes = parameterShapes(config);
   const trainableParameters = weights.trainable.reduce((sum, { data }) => sum + data.length, 0);
   let tokenizer: Tokenizer | undefined;
@@ -176,7 +178,7 @@ export async function createEngine(
     },
     async score(items, reference) {
       validateScore(config, items);
-      return score(shared, reference ? weights.reference() : weights.current(), items);
+      return score(inference, reference ? weights.reference() : weights.current(), items);
     },
     async trainStep(batch, settings) {
       validateTrainStep(config, batch, settings);

@@ -39,8 +39,11 @@ export interface GenerationScheduler {
   step(): Promise<void>;
 }
 
-/** Tokens of a prompt that are read in one pass; where a prompt is cut depends on nothing else. */
-const pieceTokens = 256;
+/**
+ * Tokens of a prompt that are read in one pass; where a prompt is cut depends on nothing else. From here on longer passes give no more
+ * tokens a second, and sequences under way wait for each (measured: `npm run bench:engine -- passes`).
+ */
+export const pieceTokens = 256;
 
 /** One call. */
 interface Job {

@@ -191,6 +191,47 @@ export async function measureScoring(context: JobContext): Promise<Row[]> {
   return rows;
 }
 
+/**
+ * How many tokens a second a pass over one sequence computes, by its length: what decides how long the pieces are that prompts are read
+ * in, since sequences under way wait for a piece.
+ */
+export async function measurePasses(context: JobContext): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const quantization of ['none', 'w8a8'] as const) {
+    const base = quantization === 'none' ? 'fp32' : quantization;
+    const work = Object.fromEntries(
+      [32, 64, 128, 256, 512, 1024].map((tokens) => [
+        tokens,
+        { sequences: 1, promptTokens: tokens, targetTokens: 1, shared: false },
+      ]),
+    );
+    await using ours = await startOurs(context, {
+      kind: 'score',
+      shape: qwenHalfBillion,
+      quantization,
+      ...(quantization === 'none' ? {} : { lora: noAdapter }),
+      work,
+    });
+    for (const tokens of Object.keys(work)) {
+      const results = await compete([{ contestant: ours, line: tokens }], context.turns);
+      context.record(`passes.${base}.${tokens}`, {}, results);
+      const rate = (1000 * Number(tokens)) / results[0].minMs;
+      rows.push(
+        judged({
+          id: `passes.${base}.${tokens}`,
+          work: `a pass over ${tokens} tokens, ${base}, 0.5B`,
+          ours: `${rate.toFixed(0)} tokens/s, ${times(results[0])}`,
+          peer: '',
+          figure: rate,
+          target: null,
+          note: noteOf(results),
+        }),
+      );
+    }
+  }
+  return rows;
+}
+
 /** Multiplications and additions in linear layers, with a shared prompt computed once. */
 function linearFlops({ sequences, promptTokens, targetTokens, shared }: ScoreWork): number {
   const { hidden_size: d, intermediate_size: m, num_hidden_layers: layers, vocab_size: v } = qwenHalfBillion;

@@ -1,7 +1,7 @@
 /**
  * `npm run bench:engine`: the engine at the size of real models beside PyTorch, PEFT, llama.cpp and onnxruntime itself.
  *
- *   npm run bench:engine -- [lora] [full] [decode-8bit] [decode-fp32] [scoring] [swap] [load] [large]
+ *   npm run bench:engine -- [lora] [full] [decode-8bit] [decode-fp32] [scoring] [passes] [swap] [load] [large]
  *                           [--threads N] [--turns N] [--no-compile] [--no-spinning] [--json FILE]
  *
  * Without a name everything is measured. The exit code says whether the measurement worked, not whether targets were met.
@@ -15,6 +15,7 @@ import {
   measureDecode8Bit,
   measureDecodeFp32,
   measureLoad,
+  measurePasses,
   measureScoring,
   measureSwap,
 } from './inference-jobs.js';
@@ -31,6 +32,7 @@ const jobs: Readonly<Record<string, Job>> = {
   'decode-8bit': measureDecode8Bit,
   'decode-fp32': measureDecodeFp32,
   scoring: measureScoring,
+  passes: measurePasses,
   swap: measureSwap,
   load: measureLoad,
   large: measureLarge,
