@@ -74,18 +74,14 @@ export function causalAttention(
   };
 }
 
-/** Name of the mask input over cached positions of a layer, by its window. */
-export function pastMaskName(window: number | null): string {
-  return `past.${maskName(window)}`;
-}
-
 /**
  * Attention of new tokens [batch, tokens] to cached positions and causally to one another: a whole prompt (nothing cached), a
- * piece of one, or one token a row. Declares `past.N.key` and `past.N.value` [pastBatch, kvHeads, cached, headDim] and a mask
- * [maskBatch, 1, 1, tokens, cached] a window; pastBatch and maskBatch are batch, or 1 for what all rows share. The cache is not
- * rewritten here: new keys and values are returned for the caller to store, because fetching a cache back would copy all of it.
+ * piece of one, or one token a row. Declares `past.N.key` and `past.N.value` [pastBatch, kvHeads, cached, headDim]; pastBatch is batch,
+ * or 1 for what all rows share. The cache is not rewritten here: new keys and values are returned for the caller to store, because
+ * fetching a cache back would copy all of it.
  *
  * A token's own scores stand before those of the cache, so that where a row of scores is cut is known beforehand.
+ * @param inputs with masks [maskBatch, 1, 1, tokens, tokens + cached] ({@link extendMask}), maskBatch like pastBatch
  * @param caches receives each layer's new keys and values
  */
 export function extendAttention(
@@ -99,10 +95,6 @@ export function extendAttention(
   const { headDim, headCount, kvHeadCount } = config;
   const group = headCount / kvHeadCount;
   const stacked = productOf([group, tokens]);
-  const windows = new Map(config.windows.map((window) => [pastMaskName(window), window]));
-  const pastMasks = new Map(
-    [...windows.keys()].map((name) => [name, g.input(name, ['pastMasks', 1, 1, tokens, 'S'])]),
-  );
   const { split, join, perHead, rotate } = headLayout(builder, inputs, batch, tokens);
   return (layer, query, key, value) => {
     const past = (side: string): Value =>
@@ -112,36 +104,22 @@ export function extendAttention(
     const k = perHead(rotate(key, kvHeadCount));
     const v = perHead(value);
     caches.push({ key: k, value: v });
-    const scores = (keys: Value, count: Dim, mask: Value): Value => {
+    const shapeOf = (count: Dim) => ({ shape: [batch, kvHeadCount, stacked, count], dtype: q.dtype });
+    // Nodes by hand, because rows of a shared cache broadcast, which symbols cannot tell.
+    const scores = (keys: Value, count: Dim): Value => {
       const attributes = { transB: { int: 1 }, alpha: { float: config.queryScale } };
-      const shape = [batch, kvHeadCount, stacked, count];
-      // By hand, because rows of a shared cache broadcast, which symbols cannot tell.
-      const [raw] = g.node(
-        'FusedMatMul',
-        [q, keys],
-        [{ shape, dtype: q.dtype }],
-        attributes,
-        'com.microsoft',
-      );
-      const perQuery = g.reshape(softCap(g, raw, config.attentionSoftCap), [
-        batch,
-        kvHeadCount,
-        group,
-        tokens,
-        count,
-      ]);
-      return g.node('Add', [perQuery, mask], [perQuery])[0];
+      return g.node('FusedMatMul', [q, keys], [shapeOf(count)], attributes, 'com.microsoft')[0];
     };
-    const own = scores(k, tokens, inputs.mask(layer));
-    const cached = scores(pastKey, 'S', pastMasks.get(pastMaskName(config.windows[layer] ?? null))!);
-    const joined = { shape: [...own.shape.slice(0, -1), `${tokens}+S`], dtype: own.dtype };
-    const weights = g.softmax(g.node('Concat', [own, cached], [joined], { axis: { int: -1 } })[0]);
+    const all = `${tokens}+S`;
+    const raw = [scores(k, tokens), scores(pastKey, 'S')];
+    const [joined] = g.node('Concat', raw, [shapeOf(all)], { axis: { int: -1 } });
+    const capped = softCap(g, joined, config.attentionSoftCap);
+    const perQuery = g.reshape(capped, [batch, kvHeadCount, group, tokens, all]);
+    const [masked] = g.node('Add', [perQuery, inputs.mask(layer)], [perQuery]);
+    const weights = g.reshape(g.softmax(masked), shapeOf(all).shape);
     const ownCount = g.shape(k, 2, 3);
-    const part = (from: Value, to: Value, count: Dim): Value => {
-      const shape = [...own.shape.slice(0, -1), count];
-      const [cut] = g.node('Slice', [weights, from, to, g.int64s([4])], [{ shape, dtype: own.dtype }]);
-      return g.reshape(cut, [batch, kvHeadCount, stacked, count]);
-    };
+    const part = (from: Value, to: Value, count: Dim): Value =>
+      g.node('Slice', [weights, from, to, g.int64s([3])], [shapeOf(count)])[0];
     const mixedOwn = g.matMul(part(g.int64s([0]), ownCount, tokens), v);
     const pastWeights = part(ownCount, g.int64s([2 ** 31]), 'S');
     const [mixedPast] = g.node('MatMul', [pastWeights, pastValue], [mixedOwn]);

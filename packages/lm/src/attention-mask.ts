@@ -16,21 +16,24 @@ export function causalMask(length: number, window: number | null): Float32Array 
 }
 
 /**
- * Additive mask [rows, tokens, capacity] over cached positions: new token t of a row sees those before the row's `start`, within
- * the window; positions behind that are unused capacity.
+ * Additive mask [rows, tokens, tokens + capacity] of new tokens that begin at each row's `start`, over themselves and then over cached
+ * positions: token t sees the `start` positions before it and new ones up to itself, within the window. Cached positions from `start`
+ * on are unused capacity.
  */
-export function pastMask(
+export function extendMask(
   starts: readonly number[],
   tokens: number,
   capacity: number,
   window: number | null,
 ): Float32Array {
-  const mask = new Float32Array(starts.length * tokens * capacity).fill(maskedScore);
+  const width = tokens + capacity;
+  const mask = new Float32Array(starts.length * tokens * width).fill(maskedScore);
   starts.forEach((start, row) => {
     for (let t = 0; t < tokens; t++) {
       const first = window === null ? 0 : Math.max(0, start + t - window + 1);
-      const from = (row * tokens + t) * capacity;
-      if (first < start) mask.fill(0, from + first, from + start);
+      const from = (row * tokens + t) * width;
+      mask.fill(0, from + Math.max(0, first - start), from + t + 1);
+      if (first < start) mask.fill(0, from + tokens + first, from + tokens + start);
     }
   });
   return mask;

@@ -86,7 +86,7 @@ export function createDecoderBuilder(
   };
   const integers = new Map<Value, QuantizedRows>();
   const products = new Map<StoredGroup, { readonly of: Value; readonly parts: readonly Value[] }>();
-  /** `x Wᵀ` for a stored matrix, computed together with those that read the same rows. */
+  /** `x Wᵀ` plus the bias for a stored matrix, computed together with those that read the same rows. */
   const storedProduct = (x: Value, name: string): Value | undefined => {
     const group = stored?.matrices.find(name);
     if (!stored || !group) return undefined;
@@ -97,7 +97,9 @@ export function createDecoderBuilder(
     const outputs = group.scales.length;
     const values = g.initializer(group.names[0], [x.shape[1] as number, outputs], group.values, 'int8');
     const scales = g.initializer(scaleName(group.names[0]), [outputs], group.scales);
-    const all = int8Linear(g, rows, values, scales);
+    const product = int8Linear(g, rows, values, scales);
+    const bias = group.bias && g.initializer(`${group.names[0]}.bias`, [outputs], group.bias);
+    const all = bias ? g.add(product, bias) : product;
     const parts = group.names.length === 1 ? [all] : g.split(all, 1, group.sizes);
     products.set(group, { of: x, parts });
     return parts[group.names.indexOf(name)];
@@ -118,7 +120,7 @@ export function createDecoderBuilder(
       const adapter = byWeight.get(weight);
       const product = storedProduct(x, weight);
       return linear(g, x, product ? { product } : matrix(weight), {
-        ...(bias ? { bias: parameter(bias) } : {}),
+        ...(bias && !product ? { bias: parameter(bias) } : {}),
         ...(addend ? { addend } : {}),
         ...(computed ? { computed } : {}),
         ...(adapter

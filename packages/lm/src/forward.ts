@@ -1,7 +1,7 @@
 import { createTensor } from '@parley/graph';
 import type { Tensor } from '@parley/graph';
-import { pastMaskName } from './attention-graph.js';
-import { maskedScore, pastMask } from './attention-mask.js';
+import { maskName } from './attention-graph.js';
+import { extendMask } from './attention-mask.js';
 import { roundUp } from './batch-plan.js';
 import type { ModelConfig } from './config.js';
 import { buildExtend, buildHead, buildLogits } from './inference-graphs.js';
@@ -88,18 +88,15 @@ export function createForward({ config, runner, sequences, weights, rounding }: 
   const spareLogits: Float32Array[] = [];
   let decodeFetches: { rows: number; tensors: Record<string, Tensor> } = { rows: 0, tensors: {} };
 
-  /** Masks over the cache [rows or 1, 1, 1, tokens, capacity], by window. */
-  const pastMasks = ({ starts, past }: Extension, rows: number, tokens: number): Record<string, Tensor> => {
-    const capacity = past?.cache.capacity ?? 1;
-    const count = past && !past.shared ? rows : 1;
-    const feeds: Record<string, Tensor> = {};
-    for (const window of windows) {
-      const mask = past
-        ? pastMask(starts.slice(0, count), tokens, capacity, window)
-        : new Float32Array(tokens).fill(maskedScore);
-      feeds[pastMaskName(window)] = createTensor('float32', [count, 1, 1, tokens, capacity], mask);
-    }
-    return feeds;
+  /** Masks [starts, 1, 1, tokens, tokens + capacity], by window. */
+  const masks = (starts: readonly number[], tokens: number, capacity: number): Record<string, Tensor> => {
+    const shape = [starts.length, 1, 1, tokens, tokens + capacity];
+    return Object.fromEntries(
+      windows.map((window) => [
+        maskName(window),
+        createTensor('float32', shape, extendMask(starts, tokens, capacity, window)),
+      ]),
+    );
   };
 
   const fetchesOf = (rows: number, tokens: number, wanted: number): Record<string, Tensor | null> => {
@@ -149,8 +146,7 @@ export function createForward({ config, runner, sequences, weights, rounding }: 
         positions: createTensor('int64', [rows, tokens], positions),
         rows: int64Tensor(indices, [indices.length]),
         ...sequences.rope(Math.min(lastPosition, config.maxPositions)),
-        ...sequences.masks(tokens),
-        ...pastMasks({ ...extension, starts, ...(past && { past: { ...past, shared } }) }, rows, tokens),
+        ...masks(past && !shared ? starts : starts.slice(0, 1), tokens, past?.cache.capacity ?? 1),
         ...(past ? past.cache.feeds(past.first, shared ? 1 : rows) : nothing),
       };
       const { hidden, ...fresh } = await pass.run(

@@ -21,7 +21,7 @@ export interface PassGraph {
  * All layers over T new tokens of B rows after S cached positions: prefill (S = 0, or piece by piece), decoding (T = 1), and
  * scoring (the rows' answers after what they share).
  * Inputs `x` [B·T, hidden] (embeddings), `rows` int64 [M] (rows of B·T whose hidden states are wanted), positions [B, T], rope
- * tables, masks [1, 1, 1, T, T], and those of {@link extendAttention}. Outputs `hidden` [M, hidden], and `new.N.key`,
+ * tables, masks and what else {@link extendAttention} takes. Outputs `hidden` [M, hidden], and `new.N.key`,
  * `new.N.value` [B, kvHeads, T, headDim].
  */
 export function buildExtend(config: ModelConfig, options: DecoderBuilderOptions): PassGraph {
@@ -29,7 +29,7 @@ export function buildExtend(config: ModelConfig, options: DecoderBuilderOptions)
   const builder = createDecoderBuilder(graph, config, options);
   const x = graph.input('x', [productOf(['B', 'T']), config.hiddenSize]);
   const rows = graph.input('rows', ['M'], 'int64');
-  const inputs = attentionInputs(builder, 'B', 'T', [1, 1, 1, 'T', 'T']);
+  const inputs = attentionInputs(builder, 'B', 'T', ['masks', 1, 1, 'T', 'T+S']);
   const caches: LayerCache[] = [];
   const hidden = decoderLayers(builder, x, extendAttention(builder, inputs, 'B', 'T', caches));
   graph.output(graph.gather(hidden, rows), 'hidden');

@@ -227,7 +227,7 @@ export interface LanguageModel extends AsyncDisposable {
   /**
    * Compares the log-probabilities of a few tokens as generation and as training compute them with the current weights.
    * @returns the largest difference, nats a token
-   * Rejects with `PARITY_BROKEN` if it is more than rounding explains (0.002; with 8-bit weights 0.05).
+   * Rejects with `PARITY_BROKEN` if it is more than rounding explains (0.002; 0.05 with `int8`, 0.5 with `w8a8`).
    */
   checkParity(): Promise<number>;
   /**

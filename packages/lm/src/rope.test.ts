@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { causalMask, maskedScore, pastMask } from './attention-mask.js';
+import { causalMask, extendMask, maskedScore } from './attention-mask.js';
 import { ropeFrequencies, ropeTables } from './rope.js';
 
 test('frequencies fall geometrically from 1, and llama3 scaling stretches only long wavelengths', () => {
@@ -28,16 +28,15 @@ test('new tokens see of the cache and of one another what a causal pass sees', (
     const whole = causalMask(length, window);
     for (const start of [0, 1, 5]) {
       const tokens = length - start;
-      const past = pastMask([start], tokens, capacity, window);
-      const own = causalMask(tokens, window);
+      const width = tokens + capacity;
+      // The second row of the mask: rows do not run into one another.
+      const mask = extendMask([3, start], tokens, capacity, window).subarray(tokens * width);
       for (let t = 0; t < tokens; t++) {
-        const seen = [
-          ...past.subarray(t * capacity, t * capacity + start),
-          ...own.subarray(t * tokens, (t + 1) * tokens),
-        ];
+        const own = mask.subarray(t * width, t * width + tokens);
+        const past = mask.subarray(t * width + tokens, (t + 1) * width);
+        const seen = [...past.subarray(0, start), ...own];
         assert.deepEqual(seen, [...whole.subarray((start + t) * length, (start + t + 1) * length)]);
-        const unused = past.subarray(t * capacity + start, (t + 1) * capacity);
-        assert.ok(unused.every((score) => score === maskedScore));
+        assert.ok(past.subarray(start).every((score) => score === maskedScore));
       }
     }
   }

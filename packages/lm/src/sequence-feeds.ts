@@ -19,8 +19,6 @@ export interface SequenceBatch {
 /** Builds batches for causal passes; keeps the tables that depend on lengths alone. */
 export interface SequenceFeeds {
   batch(sequences: readonly (readonly number[])[], embedding: EmbeddingTable): SequenceBatch;
-  /** Causal masks [1, 1, 1, tokens, tokens] of every window, as feeds. */
-  masks(tokens: number): Readonly<Record<string, Tensor>>;
   /** Rotary tables of at least `positions` positions, as feeds. */
   rope(positions: number): Readonly<Record<string, Tensor>>;
 }
@@ -60,7 +58,6 @@ export function createSequenceFeeds(config: ModelConfig): SequenceFeeds {
   };
   return {
     rope,
-    masks: masksOf,
     batch(sequences, embedding) {
       const rows = sequences.length;
       const tokens = Math.max(...sequences.map((s) => s.length));

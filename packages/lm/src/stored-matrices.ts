@@ -1,6 +1,7 @@
 import type { ExternalData } from '@parley/graph';
 import type { BaseWeights } from './base-weights.js';
 import { parameterNames } from './config-parameters.js';
+import type { LinearNames } from './config-parameters.js';
 import type { ModelConfig } from './config.js';
 import type { QuantizedMatrix } from './quantize.js';
 
@@ -22,6 +23,8 @@ export interface StoredGroup {
   readonly values: ExternalData;
   /** [Σ sizes]. */
   readonly scales: Float32Array;
+  /** [Σ sizes], zero where a matrix has none; undefined where none of them has one. */
+  readonly bias: Float32Array | undefined;
 }
 
 /** A frozen base in 8 bits that is stored with a graph instead of being fed to it. */
@@ -40,23 +43,31 @@ export function storedMatrices(
   part: 'layers' | 'head',
 ): StoredMatrices {
   const { layers, head } = parameterNames(config);
-  const wanted =
+  const wanted: LinearNames[][] =
     part === 'head'
-      ? [[head]]
-      : layers.flatMap(({ query, key, value, output, gate, up, down }) =>
-          [[query, key, value], [output], [gate, up], [down]].map((group) =>
-            group.map(({ weight }) => weight),
-          ),
-        );
+      ? [[{ weight: head, bias: null }]]
+      : layers.flatMap(({ query, key, value, output, gate, up, down }) => [
+          [query, key, value],
+          [output],
+          [gate, up],
+          [down],
+        ]);
   const location = 'matrices.bin';
   const groups = new Map<string, StoredGroup>();
   let offsetBytes = 0;
-  for (const names of wanted) {
+  for (const linears of wanted) {
+    const names = linears.map(({ weight }) => weight);
     const matrices = names.map((name) => base.quantized.get(name)!);
     const lengthBytes = matrices.reduce((sum, { values }) => sum + values.length, 0);
     const sizes = matrices.map(({ scales }) => scales.length);
     const scales = Float32Array.from(matrices.flatMap((matrix) => [...matrix.scales]));
-    const group = { names, sizes, values: { location, offsetBytes, lengthBytes }, scales };
+    const group = {
+      names,
+      sizes,
+      values: { location, offsetBytes, lengthBytes },
+      scales,
+      bias: biasOf(linears, sizes, base),
+    };
     for (const name of names) groups.set(name, group);
     offsetBytes += lengthBytes;
   }
@@ -67,10 +78,24 @@ export function storedMatrices(
       location,
       bytes: offsetBytes,
       *parts() {
-        for (const names of wanted) yield sideBySide(names.map((name) => base.quantized.get(name)!));
+        for (const linears of wanted)
+          yield sideBySide(linears.map(({ weight }) => base.quantized.get(weight)!));
       },
     },
   };
+}
+
+function biasOf(
+  linears: readonly LinearNames[],
+  sizes: readonly number[],
+  base: BaseWeights,
+): Float32Array | undefined {
+  if (linears.every(({ bias }) => bias === null)) return undefined;
+  return Float32Array.from(
+    linears.flatMap(({ bias }, i) => [
+      ...(bias === null ? new Float32Array(sizes[i]) : base.floats.get(bias)!),
+    ]),
+  );
 }
 
 /** Values [inputs, Σ outputs] of matrices with the same inputs. */
