@@ -1,16 +1,18 @@
 import {
   answersEqual,
+  canonicalAnswer,
   DEFAULT_ANSWERS,
-  extractAnswer,
+  findAnswer,
   type AnswerOptions,
   type EqualityOptions,
 } from './answer.js';
+import { sameAnswer } from './latex/same-answer.js';
 
 /** A question with its answer. Lives in evaluation only; nothing that trains may take one. */
 export interface LabelledQuestion {
   readonly promptId: string;
   readonly question: string;
-  /** Canonical form. */
+  /** As written, in plain text or LaTeX. */
   readonly answer: string;
 }
 
@@ -25,8 +27,16 @@ export function isExactMatch(
 ): boolean {
   if (response === null) return false;
   const { forms = DEFAULT_ANSWERS.forms, numeric = false } = options;
-  const given = extractAnswer(response, { forms, numeric });
-  return answersEqual(given, expected, options);
+  const given = findAnswer(response, { forms, numeric });
+  return given !== null && isSameAnswer(given.answer, expected, options);
+}
+
+/** True when two final answers as written mean the same: as {@link canonicalAnswer} spells them, or as formulas. */
+export function isSameAnswer(given: string, expected: string, options: EqualityOptions = {}): boolean {
+  return (
+    answersEqual(canonicalAnswer(given), canonicalAnswer(expected), options) ||
+    sameAnswer(given, expected, options)
+  );
 }
 
 /** Grades one response a question, in order. Throws a RangeError when their numbers differ. */

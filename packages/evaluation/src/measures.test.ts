@@ -11,6 +11,8 @@ const near = (actual: number | null, expected: number, tolerance = 1e-9): void =
 describe('exact match', () => {
   it('grades responses against labels', () => {
     assert.ok(isExactMatch('so the answer is 7.0', '7'));
+    assert.ok(isExactMatch('so \\boxed{\\frac{\\sqrt{3}}{3}}', '1/\\sqrt{3}'));
+    assert.ok(isExactMatch('The answer is x = 3 and y = 4.', '3, 4'));
     assert.ok(!isExactMatch(null, '7'));
     assert.ok(!isExactMatch('7', '7', { forms: ['marker'] }));
     const questions = [{ promptId: 'p', question: 'q', answer: '7' }];

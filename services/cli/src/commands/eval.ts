@@ -44,7 +44,7 @@ export function evalCommand(cli: Cli): Command {
     )
     .requiredOption(
       '--questions <file>',
-      'JSONL with {"question": …, "answer": …, "id"?: …}; - is standard input',
+      'JSONL with {"question": …, "answer": …, "id"?: …}, answers in plain text or LaTeX, or lists of values; - is standard input',
     )
     .addOption(
       peerOption(

@@ -78,19 +78,30 @@ test('a prompt file that is not there, and empty standard input, are named', asy
   await assert.rejects(readPrompts('-', Readable.from([])), /standard input holds no questions/);
 });
 
-test('questions with answers keep them in canonical form and need one each', async (t) => {
+test('questions with answers keep them as written and need one each', async (t) => {
   const folder = await temporaryFolder(t);
   const good = await file(
     folder,
     'good.jsonl',
-    '{"question":"a","answer":"1,000.0"}\n{"question":"b","answer":7,"id":"x"}',
+    '{"question":"a","answer":"1,000.0"}\n{"question":"b","answer":7,"id":"x"}\n{"question":"c","answer":[15,"9"]}',
   );
   assert.deepEqual(await readLabelledQuestions(good, noInput), [
-    { promptId: 'line-1', question: 'a', answer: '1000' },
+    { promptId: 'line-1', question: 'a', answer: '1,000.0' },
     { promptId: 'x', question: 'b', answer: '7' },
+    { promptId: 'line-3', question: 'c', answer: '15, 9' },
   ]);
   const bad = await file(folder, 'bad.jsonl', '{"question":"a","answer":"1"}\n{"question":"b"}');
   await assert.rejects(readLabelledQuestions(bad, noInput), /bad\.jsonl:2: "answer" is missing/);
+  for (const [answer, problem] of [
+    ['[]', 'is an empty list'],
+    ['[1, null]', 'is not a text'],
+  ]) {
+    const list = await file(folder, 'list.jsonl', `{"question":"a","answer":${answer}}`);
+    await assert.rejects(
+      readLabelledQuestions(list, noInput),
+      new RegExp(`list\\.jsonl:1: "answer" ${problem}`),
+    );
+  }
 });
 
 test('a peer is a folder, a model to be fetched, an address or a name', async (t) => {

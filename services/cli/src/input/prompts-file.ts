@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream';
-import { canonicalAnswer } from '@parley/evaluation';
 import type { LabelledQuestion } from '@parley/evaluation';
 import { lineError, readLines } from './text-lines.js';
 import type { NumberedLine } from './text-lines.js';
@@ -37,7 +36,8 @@ export async function readPrompts(path: string, stdin: Readable): Promise<Prompt
 }
 
 /**
- * Questions with their answers: JSONL, `{"question": …, "answer": …, "id"?: …}` a line. A number is taken as its text.
+ * Questions with their answers: JSONL, `{"question": …, "answer": …, "id"?: …}` a line. A number is taken as its text, and a list
+ * as the values of several unknowns.
  *
  * @throws ParleyError PROMPT_FILE_INVALID naming file and line
  */
@@ -48,7 +48,7 @@ export async function readLabelledQuestions(path: string, stdin: Readable): Prom
     return {
       promptId: idOf(path, line, fields) ?? `line-${line.number}`,
       question: textOf(path, line, fields, 'question'),
-      answer: canonicalAnswer(textOf(path, line, fields, 'answer')),
+      answer: answerOf(path, line, fields),
     };
   });
   refuseRepeatedIds(
@@ -79,6 +79,13 @@ function textOf(path: string, line: NumberedLine, fields: Record<string, unknown
   if (typeof text === 'string' && text.trim() !== '') return text.trim();
   const problem = text === undefined ? 'is missing' : typeof text === 'string' ? 'is empty' : 'is not a text';
   throw lineError(path, line.number, `"${name}" ${problem}`);
+}
+
+function answerOf(path: string, line: NumberedLine, fields: Record<string, unknown>): string {
+  const { answer } = fields;
+  if (!Array.isArray(answer)) return textOf(path, line, fields, 'answer');
+  if (answer.length === 0) throw lineError(path, line.number, '"answer" is an empty list');
+  return answer.map((value: unknown) => textOf(path, line, { answer: value }, 'answer')).join(', ');
 }
 
 function idOf(path: string, line: NumberedLine, fields: Record<string, unknown>): string | undefined {

@@ -1,4 +1,4 @@
-import { answersEqual, extractAnswer, verifierGap } from '@parley/evaluation';
+import { canonicalAnswer, findAnswer, isSameAnswer, verifierGap } from '@parley/evaluation';
 import type { AnswerOptions, LabelledQuestion, VerifierGap } from '@parley/evaluation';
 import { seedFrom } from '@parley/pst';
 import { askPeer } from './ask-peer.js';
@@ -132,8 +132,10 @@ async function measurePeer(
 }
 
 function gradeAnswer(answer: Answer & { ok: true }, expected: string, options: AnswerOptions): GradedAnswer {
-  const found = extractAnswer(answer.completion.text, options);
-  return { answer: found, correct: answersEqual(found, expected), logProb: answer.completion.logProb };
+  const { text, logProb } = answer.completion;
+  const found = findAnswer(text, options);
+  if (found === null) return { answer: null, correct: false, logProb };
+  return { answer: canonicalAnswer(found.answer), correct: isSameAnswer(found.answer, expected), logProb };
 }
 
 /** The gap with the completion's own log-likelihood as its score; questions without a sample take no part. */
