@@ -48,7 +48,10 @@ export interface EngineOptions {
   readonly quantization?: Quantization;
   /** Sequences generated or scored together; default 32. */
   readonly maxBatch?: number;
-  /** Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default: by the model's size. */
+  /**
+   * Tokens, padding included, of one forward and backward pass; larger batches accumulate gradients. Default: by the model's size.
+   * Generation and scoring with an 8-bit base take 256 at most, which is faster.
+   */
   readonly maxBatchTokens?: number;
   /**
    * Whether training computes layers again in the backward pass instead of keeping what it needs of them: about a quarter slower,

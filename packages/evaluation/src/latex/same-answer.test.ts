@@ -48,6 +48,8 @@ const equal: Readonly<Record<string, readonly [string, string][]>> = {
     ['x_1 + x_{2}', 'x_2 + x_1'],
     ['|x|', '\\lvert x \\rvert'],
     ['2*x**2', '2x^2'],
+    ['sin x', '\\sin(x)'],
+    ['abc', 'a b c'],
   ],
   equations: [
     ['x=5', '5'],

@@ -2,6 +2,7 @@ import { createRandom } from '@parley/pst';
 import { Complex } from 'complex.js';
 import { parseExpression } from './expression.js';
 import type { Expression } from './expression.js';
+import { readTokens } from './tokens.js';
 
 /** Points at which expressions with variables are compared: agreeing at all of them by chance is out of the question. */
 const points = 5;
@@ -182,9 +183,10 @@ function close(a: Complex, b: Complex, tolerance: number): boolean {
   return a.sub(b).abs() <= tolerance * Math.max(1, a.abs(), b.abs());
 }
 
-/** Whether an answer is words: set as text, or a word that is no product of variables to anybody. */
+/** Whether an answer is words: set as text, or a word that is no product of variables to anybody and names no function. */
 function isText(text: string): boolean {
-  return text.startsWith('\\text') || /^[A-Za-z][A-Za-z ]{2,}$/.test(text);
+  if (text.startsWith('\\text')) return true;
+  return /^[A-Za-z][A-Za-z ]{2,}$/.test(text) && !readTokens(text)?.some(({ kind }) => kind === 'command');
 }
 
 /** Words as they are compared: `\text{(B)}` is `b`. */
