@@ -59,6 +59,7 @@ export const REASONS = {
   PROMPT_FILE_INVALID: reason('INVALID_ARGUMENT', 'A prompt file is empty or a line of it cannot be read.'),
   WEIGHT_NOT_FINITE: reason('INVALID_ARGUMENT', 'An update carries a weight that is NaN or infinite.'),
   RECIPE_INVALID: reason('INVALID_ARGUMENT', 'A run specification has missing or contradictory fields.'),
+  STUDY_INVALID: reason('INVALID_ARGUMENT', 'The specification of a study, or its file of results, is not sound.'),
   CONFIG_INVALID: reason('INVALID_ARGUMENT', 'Environment variables or options are missing or malformed.'),
   REQUEST_INVALID: reason('INVALID_ARGUMENT', 'A field of a request is missing or out of its range.'),
   NAME_INVALID: reason(

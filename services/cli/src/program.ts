@@ -10,6 +10,7 @@ import { pretrainCommand } from './commands/pretrain.js';
 import { pullCommand } from './commands/pull.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
+import { studyCommand } from './commands/study.js';
 import { topologyCommand } from './commands/topology.js';
 import { upCommand } from './commands/up.js';
 import { watchCommand } from './commands/watch.js';
@@ -69,6 +70,7 @@ export function createProgram(cli: Cli, version: string): Command {
     pullCommand(cli),
     pretrainCommand(cli),
     exportCommand(cli),
+    studyCommand(cli),
     doctorCommand(cli),
     topologyCommand(cli),
     natsReloadCommand(cli),

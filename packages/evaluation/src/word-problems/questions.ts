@@ -15,6 +15,15 @@ export function unlabelledQuestions(count: number, seed: bigint): UnlabelledQues
   }));
 }
 
+/** The same questions with their right solutions, for the ceiling of a study. */
+export function solvedQuestions(count: number, seed: bigint): (UnlabelledQuestion & { solution: string })[] {
+  return drawSplit('unlabelled', count, seed).map((problem, i) => ({
+    promptId: questionId('u', i),
+    question: problem.question,
+    solution: solve(problem).response,
+  }));
+}
+
 /** `count` different questions with answers, for measuring only. Never the same as one to train on. */
 export function heldOutQuestions(count: number, seed: bigint): LabelledQuestion[] {
   return drawSplit('held-out', count, seed).map((problem, i) => ({

@@ -22,6 +22,8 @@ const answers = (questions: number, right: number) =>
     answer: 'x',
     correct: index < right,
     logProb: -1,
+    tokens: 1,
+    meanEntropy: 0,
   }));
 
 function measurement(right: readonly number[], vote: number, gap: number): Measurement {

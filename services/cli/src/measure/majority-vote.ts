@@ -14,5 +14,5 @@ export function majorityVote(given: readonly Graded[]): Graded {
     ballots.set(one.answer, { votes: votes + 1, best: one.logProb > best.logProb ? one : best });
   }
   const [winner] = [...ballots.values()].sort((a, b) => b.votes - a.votes || b.best.logProb - a.best.logProb);
-  return winner?.best ?? { answer: null, correct: false, logProb: -Infinity };
+  return winner?.best ?? { answer: null, correct: false, logProb: -Infinity, tokens: 0, meanEntropy: 0 };
 }

@@ -120,6 +120,8 @@ const graded = (answer: string | null, correct: boolean, logProb = -1): GradedAn
   answer,
   correct,
   logProb,
+  tokens: 1,
+  meanEntropy: 0,
 });
 
 test('a vote goes by number, then by the most confident answer; silence does not vote', () => {

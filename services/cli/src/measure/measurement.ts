@@ -12,6 +12,10 @@ export interface GradedAnswer {
   correct: boolean;
   /** Natural log-probability of the whole completion. */
   logProb: number;
+  /** Length of the completion, in the peer's tokens. */
+  tokens: number;
+  /** Of the distributions its tokens were drawn from, nats per token. */
+  meanEntropy: number;
 }
 
 /** Undefined where the peer failed to answer: such a question is left out, never counted as wrong. */
@@ -51,6 +55,8 @@ export interface PeerMeasurement {
   samples: readonly (readonly GradedAnswer[])[];
   /** Generator–verifier gap with the likelihood as verifier; undefined if nothing was sampled. */
   gap: VerifierGap | undefined;
+  /** The same with the peer's own yes or no as verifier; undefined if it was not asked. */
+  yesNoGap?: VerifierGap | undefined;
   /** Failed items by reason. */
   failures: Readonly<Record<string, number>>;
 }
@@ -131,11 +137,13 @@ async function measurePeer(
   };
 }
 
-function gradeAnswer(answer: Answer & { ok: true }, expected: string, options: AnswerOptions): GradedAnswer {
-  const { text, logProb } = answer.completion;
+/** Grades one completion. */
+export function gradeAnswer(answer: Answer & { ok: true }, expected: string, options: AnswerOptions): GradedAnswer {
+  const { text, logProb, completionTokens, meanEntropy } = answer.completion;
+  const given = { logProb, tokens: completionTokens, meanEntropy };
   const found = findAnswer(text, options);
-  if (found === null) return { answer: null, correct: false, logProb };
-  return { answer: canonicalAnswer(found.answer), correct: isSameAnswer(found.answer, expected), logProb };
+  if (found === null) return { answer: null, correct: false, ...given };
+  return { answer: canonicalAnswer(found.answer), correct: isSameAnswer(found.answer, expected), ...given };
 }
 
 /** The gap with the completion's own log-likelihood as its score; questions without a sample take no part. */
