@@ -52,15 +52,17 @@ export async function createRun(
   return run;
 }
 
-/** Gives a run all its prompts, the last of them. Idempotent by their ids. */
+/**
+ * Gives a run its prompts, the last of them unless `more` will come. Idempotent by their ids.
+ */
 export async function submitPrompts(
   client: Pick<Coordinator, 'submitPrompts'>,
-  { runId, prompts }: RunRequest,
+  { runId, prompts, more = false }: Pick<RunRequest, 'runId' | 'prompts'> & { more?: boolean },
   signal: AbortSignal,
 ): Promise<void> {
   for (let start = 0; start < prompts.length; start += PROMPTS_PER_CALL) {
     const part = prompts.slice(start, start + PROMPTS_PER_CALL);
-    const close = start + PROMPTS_PER_CALL >= prompts.length;
+    const close = !more && start + PROMPTS_PER_CALL >= prompts.length;
     await client.submitPrompts({ runId, prompts: part, close }, { signal });
   }
 }

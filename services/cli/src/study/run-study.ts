@@ -25,6 +25,7 @@ import type { StudyMesh } from './study-mesh.js';
 import { openStudyResults } from './study-results.js';
 import type { StudyResults } from './study-results.js';
 import type { StudyPopulation, StudySpec } from './study-spec.js';
+import { sabotagePeer } from './sabotage.js';
 import { trainCell, UNTRAINED } from './train-cell.js';
 import type { Training } from './train-cell.js';
 import { trainOnLabels } from './train-on-labels.js';
@@ -93,16 +94,18 @@ async function runCell(cli: Cli, mesh: StudyMesh, spec: StudySpec, cell: StudyCe
 }
 
 function train(cli: Cli, mesh: StudyMesh, spec: StudySpec, { id, row, seed }: StudyCell): Promise<Training> {
-  const { recipe, labels, questions = spec.questions } = row!;
+  const { recipe, labels, sabotage, questions = spec.questions } = row!;
   const runId = `study-${id.replaceAll(/[^a-z0-9-]/g, '-')}-${cli.now().getTime()}`;
   const common = { runId, recipe, seed: BigInt(seed) };
-  if (labels === 'oracle') {
-    const plan = { ...common, questions: solvedQuestions(questions, BigInt(seed)), signal: cli.signal };
-    return trainOnLabels(mesh.peers, plan);
-  }
+  const solved = { ...common, questions: solvedQuestions(questions, BigInt(seed)), signal: cli.signal };
+  if (labels === 'oracle') return trainOnLabels(mesh.peers, solved);
+  const interlude = sabotage && {
+    afterRounds: sabotage.afterRounds,
+    happen: () => sabotagePeer(mesh.peers[sabotage.peer], sabotage.kind, solved),
+  };
   const prompts = unlabelledQuestions(questions, BigInt(seed));
   const peers = mesh.peers.map(({ name }) => name);
-  return trainCell(cli, mesh.coordinator, { ...common, title: id, peers, prompts });
+  return trainCell(cli, mesh.coordinator, { ...common, title: id, peers, prompts }, interlude);
 }
 
 async function measureCell(

@@ -43,13 +43,14 @@ function untrained({ measure }: StudySpec, population: StudyPopulation): StudyCe
 }
 
 function trained(spec: StudySpec, population: StudyPopulation, row: StudyRow, seed: number): StudyCell {
-  const { recipe, train, peers, labels, questions = spec.questions } = row;
+  const { recipe, train, peers, labels, sabotage, questions = spec.questions } = row;
   const definition = digest({
     population,
     recipe,
     train,
     peers,
     labels,
+    sabotage,
     questions,
     seed,
     measure: spec.measure,

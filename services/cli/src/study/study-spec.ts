@@ -6,6 +6,9 @@ import { ParleyError, sha256 } from '@parley/runtime';
 import { z } from 'zod';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/, 'is no name: lower-case letters, digits, "." and "-"');
+/** Peers of a population. */
+const PEERS = 3;
+
 const count = z.int().min(1);
 const task = z.enum(['word-problems', 'list-edits']);
 
@@ -29,6 +32,17 @@ const row = z.strictObject({
   peers: z.enum(['population', 'clones']).default('population'),
   /** `oracle`: the recipe's training settings on the right solutions, as nobody has them outside a study. */
   labels: z.enum(['none', 'oracle']).default('none'),
+  /** Turns one peer bad in the middle of the run. */
+  sabotage: z
+    .strictObject({
+      peer: z
+        .int()
+        .min(0)
+        .max(PEERS - 1),
+      afterRounds: count,
+      kind: z.enum(['confused', 'liar', 'repeater']),
+    })
+    .optional(),
   /** Unlabelled questions; unless given, the study's. */
   questions: count.optional(),
   /** Runs on these populations only, unless all. */
@@ -71,9 +85,6 @@ export interface StudySpec extends Omit<z.infer<typeof spec>, 'rows' | 'recipe'>
 
 /** Three peers of a study. */
 export type StudyPopulation = StudySpec['populations'][number];
-
-/** Peers of a population. */
-const PEERS = 3;
 
 /**
  * Reads the specification of a study.

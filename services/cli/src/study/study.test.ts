@@ -35,7 +35,12 @@ const SMALL = {
       title: 'uniform weights',
       recipe: { preset: 'paper', weight: { kind: 'uniform' }, guards: { action: 'report' } },
     },
-    { name: 'oracle', title: 'right labels', labels: 'oracle', recipe: { preset: 'paper', weight: { kind: 'uniform' } } },
+    {
+      name: 'oracle',
+      title: 'right labels',
+      labels: 'oracle',
+      recipe: { preset: 'paper', weight: { kind: 'uniform' } },
+    },
   ],
 };
 

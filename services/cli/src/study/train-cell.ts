@@ -4,7 +4,7 @@ import type { Client } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { followRun, stateName } from '../runs/follow-run.js';
 import { createRunProgress, roundsOf } from '../runs/run-progress.js';
-import { submitRun } from '../runs/submit-run.js';
+import { createRun, submitPrompts } from '../runs/submit-run.js';
 import type { RunRequest } from '../runs/submit-run.js';
 import type { CellResult } from './cell-result.js';
 
@@ -25,30 +25,57 @@ export const UNTRAINED: Training = {
   trainSeconds: 0,
 };
 
+/** Something that happens to the mesh in the middle of a run, between two rounds. */
+export interface Interlude {
+  /** Rounds before it. */
+  afterRounds: number;
+  happen: () => Promise<void>;
+}
+
 /** Runs a recipe in a mesh that is up, to its end. A run that a guard pauses is stopped: nobody is there to resume it. */
 export async function trainCell(
   { terminal, signal }: Pick<Cli, 'terminal' | 'signal'>,
   coordinator: Client<typeof CoordinatorService>,
   request: RunRequest,
+  interlude?: Interlude,
 ): Promise<Training> {
   const started = performance.now();
-  await submitRun(coordinator, request, signal);
   const { runId, recipe, prompts, peers } = request;
+  const before = interlude ? interlude.afterRounds * recipe.rounds.promptsPerRound : prompts.length;
+  await createRun(coordinator, request, signal);
+  await submitPrompts(
+    coordinator,
+    { runId, prompts: prompts.slice(0, before), more: before < prompts.length },
+    signal,
+  );
   const progress = createRunProgress(terminal, roundsOf(prompts.length, recipe) * peers.length);
-  const stopping: Promise<unknown>[] = [];
+  const asides: Promise<unknown>[] = [];
+  let paused = false;
+  let happened = before >= prompts.length;
+  const goOn = async (): Promise<void> => {
+    await interlude?.happen();
+    await submitPrompts(coordinator, { runId, prompts: prompts.slice(before) }, signal);
+  };
+  const failed = new AbortController();
+  const aside = (work: Promise<unknown>) => asides.push(work.catch((error: unknown) => failed.abort(error)));
   try {
     const run = await followRun({
       client: coordinator,
       runId,
-      signal,
+      signal: AbortSignal.any([signal, failed.signal]),
       onEvent: (event) => {
         progress.add(event);
-        if (event.case === 'run' && event.value.state === RunState.PAUSED && stopping.length === 0) {
-          stopping.push(coordinator.stopRun({ runId }, { signal }));
+        if (!happened && progress.recorder.updatesApplied() >= interlude!.afterRounds * peers.length) {
+          happened = true;
+          aside(goOn());
+        }
+        if (event.case === 'run' && event.value.state === RunState.PAUSED && !paused) {
+          paused = true;
+          aside(coordinator.stopRun({ runId }, { signal }));
         }
       },
     });
-    await Promise.all(stopping);
+    await Promise.all(asides);
     const { rounds, guardVerdicts } = progress.recorder.history();
     const updates = rounds.flatMap((round) => Object.values(round.updates));
     const questions = rounds.reduce((sum, round) => sum + round.questions, 0);
