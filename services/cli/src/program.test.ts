@@ -51,6 +51,17 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['demo', '--seed', '-1'], 2, /give a whole number from 0 to 2\^64 - 1/],
   [['demo', '--colour'], 2, /unknown option '--colour'/],
   [['eval', '--peer', 'a', '--questions', '-', '--answers', 'guess'], 2, /"guess" is not one of boxed,/],
+  [['up', '--quantization', 'int4'], 2, /argument 'int4' is invalid. Allowed choices are none, int8, w8a8/],
+  [
+    ['up', '--quantization', 'int8'],
+    2,
+    /--quantization int8 and --train full contradict .* add --train lora:/,
+  ],
+  [
+    ['run', '--questions', '-', '--quantization', 'w8a8'],
+    2,
+    /--quantization w8a8 and --train full contradict/,
+  ],
   [['run', '--questions', '/no/such/file'], 2, /parley: Cannot read \/no\/such\/file/],
   [
     ['run', '--questions', '-', '--recipe', 'secret', ...MESH],

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DEFAULT_ANSWERS } from '@parley/evaluation';
 import type { AnswerForm } from '@parley/evaluation';
+import type { Quantization } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { parsePeerOptions } from '../input/peer-option.js';
@@ -18,7 +19,15 @@ import type { LocalMesh } from '../mesh/local-mesh.js';
 import { readMeshFile, stateFolder } from '../mesh/state-folder.js';
 import { statusLine } from '../output/status-line.js';
 import { newRunId } from '../runs/submit-run.js';
-import { addJson, addState, fromCwd, peerOption, seedOption, wholeNumber } from './common-options.js';
+import {
+  addJson,
+  addState,
+  fromCwd,
+  peerOption,
+  quantizationOption,
+  seedOption,
+  wholeNumber,
+} from './common-options.js';
 import type { CommonOptions } from './common-options.js';
 
 interface EvalOptions extends CommonOptions {
@@ -31,6 +40,7 @@ interface EvalOptions extends CommonOptions {
   answers?: AnswerForm[];
   deadline: number;
   device: string;
+  quantization: Quantization;
 }
 
 /** `parley eval`. */
@@ -64,7 +74,8 @@ export function evalCommand(cli: Cli): Command {
         .default(undefined, DEFAULT_ANSWERS.forms.join(',')),
     )
     .option('--deadline <seconds>', 'longest time for all answers of one peer', wholeNumber(1), 3600)
-    .option('--device <device>', 'where models from folders run: cpu, webgpu, cuda or auto', 'cpu');
+    .option('--device <device>', 'where models from folders run: cpu, webgpu, cuda or auto', 'cpu')
+    .addOption(quantizationOption(' (of models from folders)'));
   addState(addJson(command, 'the scores'));
   return command.action(async (options: EvalOptions) => evaluate(cli, options));
 }
@@ -116,7 +127,7 @@ async function meshFor(cli: Cli, options: EvalOptions, peers: readonly PeerOptio
     state: join(fromCwd(cli, options.state), 'evals', runId),
     peers: folders.map(({ name, folder }) => ({ name, folder })),
     withRuns: false,
-    tuning: { device: options.device },
+    tuning: measuredTuning(options),
     env: cli.env,
     signal: cli.signal,
     onStatus: (status) => {
@@ -125,6 +136,11 @@ async function meshFor(cli: Cli, options: EvalOptions, peers: readonly PeerOptio
     },
     onNotice: (text) => cli.terminal.line(text),
   });
+}
+
+/** Nothing trains here; weights in 8 bits are refused for training all of them, so that these get an adapter that stays zero. */
+function measuredTuning({ device, quantization }: EvalOptions) {
+  return { device, quantization, ...(quantization !== 'none' && { train: 'lora:1' }) };
 }
 
 /** Stops a mesh that has done its work, and removes its state; after a failure it stays, for its logs. */

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 import { RunState } from '@parley/contracts';
+import type { Quantization } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { fetchPeers } from '../input/fetch-peers.js';
@@ -29,6 +30,8 @@ import {
   durationOption,
   fromCwd,
   peerOption,
+  quantizationOption,
+  requireTrainable,
   seedOption,
 } from './common-options.js';
 import type { CommonOptions } from './common-options.js';
@@ -45,6 +48,7 @@ interface RunOptions extends CommonOptions {
   peerWait: number;
   train: string;
   device: string;
+  quantization: Quantization;
 }
 
 /** `parley run`. */
@@ -87,12 +91,14 @@ export function runCommand(cli: Cli): Command {
       '--device <device>',
       'where models run: cpu, webgpu, cuda or auto (for a mesh of this run alone)',
       'cpu',
-    );
+    )
+    .addOption(quantizationOption(' (for a mesh of this run alone)'));
   addState(addJson(command, "the run's record"));
   return command.action(async (options: RunOptions) => run(cli, options));
 }
 
 async function run(cli: Cli, options: RunOptions): Promise<void> {
+  requireTrainable(options);
   const prompts = await readPrompts(options.questions, cli.stdin);
   const peers = parsePeerOptions(options.peer, cli.cwd);
   const address = await meshAddress(cli, options, peers);
@@ -175,7 +181,7 @@ async function runAlone(
     state,
     peers,
     withRuns: true,
-    tuning: { train: options.train, device: options.device },
+    tuning: { train: options.train, device: options.device, quantization: options.quantization },
     env: cli.env,
     signal: cli.signal,
     onStatus: (status) => {
