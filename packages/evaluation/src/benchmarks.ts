@@ -16,6 +16,8 @@ export interface Benchmark {
   readonly answers: AnswerOptions;
   /** How close numbers must be, relative to the larger of the two and 1. */
   readonly tolerance: number;
+  /** Names that its original gives to fields, by ours. */
+  readonly otherNames?: Readonly<Record<string, string>>;
 }
 
 const STEP_BY_STEP = '{question}\n\nSolve this step by step and put the final answer in \\boxed{}';
@@ -48,6 +50,7 @@ export const BENCHMARKS: Readonly<Record<BenchmarkName, Benchmark>> = {
     promptTemplate: `${STEP_BY_STEP}.`,
     answers: { forms: ['boxed', 'answer-is'] },
     tolerance: 1e-6,
+    otherNames: { question: 'problem', id: 'unique_id' },
   },
 };
 

@@ -88,6 +88,11 @@ export function fromCwd(cli: Cli, path: string): string {
   return resolve(cli.cwd, path);
 }
 
+/** The same for a file that may be `-`, standard input. */
+export function inputFromCwd(cli: Cli, path: string): string {
+  return path === '-' ? path : fromCwd(cli, path);
+}
+
 /** A time as in the environment of a service: `250ms`, `5s`, `2m`, `720h`; its value is in milliseconds. */
 export function durationOption(flags: string, description: string, fallback: string): Option {
   return new Option(flags, description).argParser(duration).default(duration(fallback), fallback);

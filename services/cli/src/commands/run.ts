@@ -20,6 +20,7 @@ import { statusLine } from '../output/status-line.js';
 import { executeRun } from '../runs/execute-run.js';
 import { stateName } from '../runs/follow-run.js';
 import { createRunRecord, writeRunRecord } from '../runs/run-record.js';
+import { writeRunQuestions } from '../runs/run-questions.js';
 import { renderRunSummary } from '../runs/run-summary.js';
 import { newRunId, submitRun } from '../runs/submit-run.js';
 import type { RunRequest } from '../runs/submit-run.js';
@@ -217,7 +218,9 @@ async function execute(cli: Cli, options: RunOptions, request: RunRequest, addre
   using coordinator = coordinatorClient(address, cli.env);
   const executed = await executeRun(cli, coordinator, request, { peerWaitMs: options.peerWait });
   const record = createRunRecord({ ...executed, recipe: request.recipe, prompts: request.prompts });
-  const path = await writeRunRecord(stateFolder(fromCwd(cli, options.state)).run(request.runId), record);
+  const folder = stateFolder(fromCwd(cli, options.state)).run(request.runId);
+  await writeRunQuestions(folder, request.prompts);
+  const path = await writeRunRecord(folder, record);
   cli.out(options.json ? JSON.stringify(record) : renderRunSummary(record));
   cli.terminal.line(`The record of the run is ${path}`);
   const { state, stateReason } = executed.run;

@@ -7,7 +7,7 @@ import type { Client } from '@parley/runtime';
 /** A peer that can be asked. */
 export interface AskedPeer {
   name: string;
-  client: Pick<Client<typeof PeerService>, 'generate' | 'describe'>;
+  client: Pick<Client<typeof PeerService>, 'generate' | 'describe' | 'score'>;
 }
 
 /** What came back for one item. */
@@ -69,7 +69,7 @@ export async function askPeer(options: AskOptions): Promise<Answers> {
 }
 
 /** A peer with too much work says so; waiting for it is right. A peer that is gone for good ends the attempts. */
-function shouldRetry(error: unknown): boolean {
+export function shouldRetry(error: unknown): boolean {
   return isRetryable(error) && ParleyError.from(error).code !== 'CANCELLED';
 }
 
@@ -99,6 +99,7 @@ async function askOnce(
     throw brokenContract(peer.name, `left ${missing.size} of ${items.length} items unanswered`);
 }
 
-function brokenContract(peer: string, what: string): ParleyError {
+/** REMOTE_FAILURE that names the peer. */
+export function brokenContract(peer: string, what: string): ParleyError {
   return new ParleyError('REMOTE_FAILURE', `Peer ${peer} ${what}; it does not keep to parley.v1.PeerService`);
 }
