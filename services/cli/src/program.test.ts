@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { BENCHMARKS, VERIFICATION_TEMPLATE, wilsonInterval } from '@parley/evaluation';
 import { sha256 } from '@parley/runtime';
 import { startScriptedPeer } from './fixtures/scripted-peer.js';
+import type { Script } from './fixtures/scripted-peer.js';
 import { runCommandLine } from './fixtures/test-cli.js';
 import type { EvaluationResult } from './measure/evaluation-report.js';
 import { Interruption } from './run-cli.js';
@@ -179,7 +180,7 @@ bee   yes or no, by question   50.0 %          50.0 %  ±0.0  0.50              
 The vote against ant, the best peer here: ±0.0 points [±0.0, ±0.0] (paired bootstrap).
 Prompt "{question}"; answers boxed, answer-is, marker, last-number; numbers within 0.000001.
 2 samples at temperature 1, at most 256 tokens, seed 0; parley 1.2.3, NOW.
-Whether ant, bee trained on them was not checked: no records of its training here.
+Whether ant, bee trained on them was not checked: no records of such training here.
 `,
   );
   const { time, seconds, peers, ...json } = JSON.parse(
@@ -201,7 +202,7 @@ Whether ant, bee trained on them was not checked: no records of its training her
     contamination: {
       ids: [],
       comparedWith: [],
-      notChecked: ['ant', 'bee'].map((peer) => ({ peer, why: 'no records of its training here' })),
+      notChecked: ['ant', 'bee'].map((peer) => ({ peer, why: 'no records of such training here' })),
     },
   });
   assert.deepEqual(
@@ -247,6 +248,26 @@ test('eval of a benchmark asks by its prompt, grades by its rules and takes the 
   assert.deepEqual([data.rows, data.excluded, data.distinct, data.askedForFirst], [3, 1, 2, 1]);
   assert.equal(peers[0]?.greedy.value, 1);
   assert.deepEqual(peers[0]?.verifiers, {});
+});
+
+test('eval names what failed, what could not be judged, and a peer that changed', async (t) => {
+  const cwd = await temporaryFolder(t);
+  await writeFile(join(cwd, 'q.jsonl'), '{"question":"one?","answer":1}\n{"question":"two?","answer":2}');
+  const script: Script = ({ question }) =>
+    question === 'one?' ? { reason: 'PROMPT_TOO_LONG' } : { text: 'nothing to say' };
+  await using ant = await startScriptedPeer('ant', script, { score: () => ({ reason: 'INTERNAL' }) });
+  const args = ['eval', '--peer', `ant=${ant.address}`, '--questions', 'q.jsonl'];
+  const { code, stdout, stderr } = await runCommandLine([...args, '--samples', '1'], { cwd });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^ant +3 +0\.0 % +\[0\.0 %, 79\.3 %\] +100\.0 %/m, 'no answer counts as wrong');
+  assert.match(stdout, /^Not answered, left out and not wrong: ant 2 × PROMPT_TOO_LONG\.$/m);
+  assert.match(stdout, /^Samples that could not be judged: ant 1 × INTERNAL\.$/m);
+  await using bee = await startScriptedPeer('bee', () => ({ text: '1' }), { changingCalls: true });
+  const changed = ['eval', '--peer', `bee=${bee.address}`, '--questions', 'q.jsonl', '--samples', '0'];
+  assert.match(
+    (await runCommandLine(changed, { cwd })).stderr,
+    /bee changed from version 3 to 4 while it was measured/,
+  );
 });
 
 test('eval refuses questions that were trained on, or declares them', async (t) => {

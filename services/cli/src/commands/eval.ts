@@ -11,6 +11,7 @@ import type { DataOptions, EvaluationData } from '../input/evaluation-data.js';
 import { parsePeerOptions } from '../input/peer-option.js';
 import { fetchPeers } from '../input/fetch-peers.js';
 import type { PeerOption } from '../input/peer-option.js';
+import { requireOneVersion } from '../measure/ask-peer.js';
 import { checkContamination, contaminationOf, readTrainingPrompts } from '../measure/contamination.js';
 import { evaluationResult, renderEvaluation } from '../measure/evaluation-report.js';
 import { failureLine, measureWithProgress } from '../measure/measure-with-progress.js';
@@ -152,6 +153,10 @@ async function evaluate(cli: Cli, options: EvalOptions, parley: string): Promise
   });
   const failures = failureLine(measurement);
   if (failures !== undefined) cli.terminal.line(failures);
+  for (const [index, { version }] of descriptions.entries()) {
+    const { name, version: measured = version } = measurement.peers[index] ?? {};
+    requireOneVersion(name ?? '', [version, measured]);
+  }
   const versions = new Map(measurement.peers.map(({ name, version }) => [name, Number(version)]));
   const contamination = contaminationOf(contaminated, training, given, versions);
   const time = cli.now();
@@ -180,7 +185,10 @@ function planOf(options: EvalOptions, { questions, benchmark }: EvaluationData) 
     sampleTemperature: temperature,
     maxTokens,
     seed,
-    answers: answers === undefined ? (benchmark?.answers ?? DEFAULT_ANSWERS) : { forms: answers },
+    answers:
+      answers === undefined
+        ? (benchmark?.answers ?? DEFAULT_ANSWERS)
+        : { ...benchmark?.answers, forms: answers },
     tolerance: benchmark?.tolerance ?? DEFAULT_TOLERANCE,
     promptTemplate: prompt ?? benchmark?.promptTemplate ?? '{question}',
     verifiers: options.verifiers,

@@ -59,11 +59,16 @@ export async function askPeer(options: AskOptions): Promise<Answers> {
       ),
     );
   }
-  const [version = 0n, ...others] = versions;
-  if (others.length === 0) return { answers, version };
+  return { answers, version: requireOneVersion(options.peer.name, versions) };
+}
+
+/** The version that gave all answers; 0 if there are none. @throws ParleyError VERSION_MISMATCH if there are several */
+export function requireOneVersion(peer: string, versions: Iterable<bigint>): bigint {
+  const [version = 0n, ...others] = new Set(versions);
+  if (others.length === 0) return version;
   throw new ParleyError(
     'VERSION_MISMATCH',
-    `${options.peer.name} changed from version ${[...versions].join(' to ')} while it was measured; ` +
+    `${peer} changed from version ${[version, ...others].join(' to ')} while it was measured; ` +
       'measure it while no run trains it',
   );
 }

@@ -60,7 +60,7 @@ test('questions of recorded runs are known to have trained the peers of the mesh
     const ids = checkContamination(QUESTIONS, training, allowed);
     return contaminationOf(ids, training, PEERS, new Map([['ant', version]]));
   };
-  const unknown = { peer: 'bee', why: 'no records of its training here' };
+  const unknown = { peer: 'bee', why: 'no records of such training here' };
   assert.deepEqual(await reportAt(0), { ids: [], comparedWith: [], notChecked: [unknown] });
   assert.deepEqual((await reportAt(2)).notChecked, [
     { peer: 'ant', why: 'records here tell of 0 of its 2 versions' },

@@ -123,7 +123,7 @@ export function contaminationOf(
 
 /** @param runs - undefined for a peer that is not of the mesh that is up here */
 function whyNotChecked(runs: readonly KnownRun[] | undefined, version: number): string | undefined {
-  if (runs === undefined) return 'no records of its training here';
+  if (runs === undefined) return 'no records of such training here';
   const silent = runs.filter(({ hasQuestions }) => !hasQuestions).map(({ runId }) => runId);
   if (silent.length > 0) return `no questions are kept of ${silent.join(', ')}`;
   const known = runs.reduce((sum, { versions }) => sum + versions, 0);

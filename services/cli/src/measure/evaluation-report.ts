@@ -279,9 +279,23 @@ function footer(result: EvaluationResult): string {
     `Prompt ${JSON.stringify(result.promptTemplate)}; answers ${answers.forms.join(', ')}; numbers within ${answers.tolerance}.`,
     `${samples === 0 ? 'No samples' : `${plural(samples, 'sample')} at temperature ${temperature}`}, ` +
       `at most ${plural(maxTokens, 'token')}, seed ${seed}; parley ${parley}, ${time}.`,
+    ...failureLines(result),
     ...contaminationLines(result),
   );
   return lines.join('\n');
+}
+
+function failureLines({ peers }: EvaluationResult): string[] {
+  const named = (name: string, failures: Readonly<Record<string, number>> = {}): string[] => {
+    const reasons = Object.entries(failures).map(([reason, times]) => `${times} × ${reason}`);
+    return reasons.length === 0 ? [] : [`${name} ${reasons.join(', ')}`];
+  };
+  const unanswered = peers.flatMap(({ name, failures }) => named(name, failures));
+  const unjudged = peers.flatMap(({ name, verifiers }) => named(name, verifiers['yes-no']?.failures));
+  return [
+    ...(unanswered.length > 0 ? [`Not answered, left out and not wrong: ${unanswered.join('; ')}.`] : []),
+    ...(unjudged.length > 0 ? [`Samples that could not be judged: ${unjudged.join('; ')}.`] : []),
+  ];
 }
 
 function contaminationLines({ contamination, questions }: EvaluationResult): string[] {

@@ -118,6 +118,10 @@ test('a peer that breaks its contract, or changes while it is measured, is named
     measureScripts({ ant: rightBelow(9) }, { forgetLast: true }),
     /Peer ant left 1 of \d items unanswered/,
   );
+  await assert.rejects(
+    measureScripts({ ant: rightBelow(9) }, { changingCalls: true }),
+    /ant changed from version 4 to 5 while it was measured/,
+  );
   await assert.rejects(measureScripts({ ant: rightBelow(9) }, { changing: true }), (error) => {
     assert.ok(isParleyError(error, 'VERSION_MISMATCH'));
     assert.match(error.message, /ant changed from version 4 to 5 .* while it was measured/);

@@ -8,7 +8,7 @@ import type {
   VerifierGap,
 } from '@parley/evaluation';
 import { seedFrom } from '@parley/pst';
-import { askPeer } from './ask-peer.js';
+import { askPeer, requireOneVersion } from './ask-peer.js';
 import type { Answer, AskedPeer } from './ask-peer.js';
 import { judgeResponses } from './judge-responses.js';
 import type { JudgeOptions } from './judge-responses.js';
@@ -156,6 +156,7 @@ async function measurePeer(
     ),
     sampling: { temperature: plan.sampleTemperature, topP: 1, maxTokens: plan.maxTokens },
   });
+  if (samples.answers.size > 0) requireOneVersion(peer.name, [greedy.version, samples.version]);
   const given = sampled.map((question, index) =>
     Array.from({ length: plan.samples }, (_, sample) => {
       const answer = samples.answers.get(`${index}/${sample}`);
