@@ -274,7 +274,7 @@ function footer(result: EvaluationResult): string {
         `${pointsInterval(voteOverBest.ci95)} (paired bootstrap).`,
     );
   if (data.askedForFirst > 0)
-    lines.push(`${plural(data.askedForFirst, 'question')} of them also right with the first unknown alone.`);
+    lines.push(`${data.askedForFirst} of them ask for one of two unknowns: the first alone is right, too.`);
   lines.push(
     `Prompt ${JSON.stringify(result.promptTemplate)}; answers ${answers.forms.join(', ')}; numbers within ${answers.tolerance}.`,
     `${samples === 0 ? 'No samples' : `${plural(samples, 'sample')} at temperature ${temperature}`}, ` +
