@@ -1,12 +1,6 @@
-import {
-  answersEqual,
-  canonicalAnswer,
-  DEFAULT_ANSWERS,
-  findAnswer,
-  type AnswerOptions,
-  type EqualityOptions,
-} from './answer.js';
-import { sameAnswer } from './latex/same-answer.js';
+import { DEFAULT_ANSWERS, findAnswer, type AnswerOptions, type EqualityOptions } from './answer.js';
+import { isSameAnswer } from './is-same-answer.js';
+import { sameValues } from './same-values.js';
 
 /** A question with its answer. Lives in evaluation only; nothing that trains may take one. */
 export interface LabelledQuestion {
@@ -14,6 +8,10 @@ export interface LabelledQuestion {
   readonly question: string;
   /** As written, in plain text or LaTeX. */
   readonly answer: string;
+  /** Values of several unknowns, where the answer is such a list; `answer` then lists the same, for people. */
+  readonly values?: readonly string[];
+  /** The question asks for the first of the values alone, so that this one is an answer too. */
+  readonly asksForFirst?: boolean;
 }
 
 /** How responses are graded. */
@@ -31,11 +29,15 @@ export function isExactMatch(
   return given !== null && isSameAnswer(given.answer, expected, options);
 }
 
-/** True when two final answers as written mean the same: as {@link canonicalAnswer} spells them, or as formulas. */
-export function isSameAnswer(given: string, expected: string, options: EqualityOptions = {}): boolean {
+/** True when a final answer as written is the question's: its {@link LabelledQuestion.values} in any order, if it has such. */
+export function isRightAnswer(
+  given: string,
+  { answer, values, asksForFirst = false }: LabelledQuestion,
+  options: EqualityOptions = {},
+): boolean {
+  if (values === undefined) return isSameAnswer(given, answer, options);
   return (
-    answersEqual(canonicalAnswer(given), canonicalAnswer(expected), options) ||
-    sameAnswer(given, expected, options)
+    sameValues(given, values, options) || (asksForFirst && sameValues(given, values.slice(0, 1), options))
   );
 }
 
@@ -48,7 +50,11 @@ export function gradeAll(
   if (responses.length !== questions.length) {
     throw new RangeError(`${responses.length} responses for ${questions.length} questions`);
   }
-  return responses.map((response, i) => isExactMatch(response, questions[i].answer, options));
+  const { forms = DEFAULT_ANSWERS.forms, numeric = false } = options;
+  return responses.map((response, i) => {
+    const given = response === null ? null : findAnswer(response, { forms, numeric });
+    return given !== null && isRightAnswer(given.answer, questions[i], options);
+  });
 }
 
 /** Share of true entries; 0 for an empty list. */

@@ -21,6 +21,11 @@ export interface VerifierGap {
   readonly relativeGap: number | null;
   /** Chance that a right sample scores above a wrong one, over all samples; null without both kinds. */
   readonly auc: number | null;
+  /**
+   * The same within a question, averaged over the questions with both kinds: a verifier that merely knows hard questions has a
+   * high AUC over all samples and none here. Only this one helps to choose.
+   */
+  readonly withinAuc?: number | null;
 }
 
 /**
@@ -42,6 +47,7 @@ export function verifierGap(
   });
   const average = (values: readonly number[]): number =>
     values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+  const within = questions.map(areaUnderCurve).filter((auc) => auc !== null);
   const generatorAccuracy = average(accuracies.map(({ plain }) => plain));
   const selectedAccuracy = average(accuracies.map(({ selected }) => selected));
   const gap = selectedAccuracy - generatorAccuracy;
@@ -51,6 +57,7 @@ export function verifierGap(
     gap,
     relativeGap: generatorAccuracy < 1 ? gap / (1 - generatorAccuracy) : null,
     auc: areaUnderCurve(questions.flat()),
+    withinAuc: within.length === 0 ? null : average(within),
   };
 }
 

@@ -80,6 +80,7 @@ describe('verifier gap', () => {
     near(gap.selectedAccuracy, (1 + 1 / 3) / 2);
     near(gap.gap, 1 / 6);
     near(gap.relativeGap, 1 / 3);
+    near(gap.withinAuc ?? null, (1 + (0.5 + 0.5 + 0 + 0) / 4) / 2);
   });
 
   it('reweighs softly when asked, and tends to the best as the temperature falls', () => {

@@ -52,6 +52,23 @@ test('a template that refers to peer_answers gets them as data, and the bare que
   assert.equal(template.render({ question: 'Q', answers: [] }), 'Q');
 });
 
+test('a template that prints a candidate gets one where there is one to judge', () => {
+  const template = createPromptTemplate({
+    chat_template:
+      '{{ messages[0].content }}{% if candidate is defined %} <v> {{ candidate }} ?{% else %} <r>{% endif %}',
+  });
+  assert.equal(template.judgesCandidates, true);
+  assert.equal(template.render({ question: 'Q', answers: [], candidate: '{{ 4 }}' }), 'Q <v> {{ 4 }} ?');
+  assert.equal(template.render({ question: 'Q', answers: [], candidate: '' }), 'Q <v>  ?');
+  assert.equal(template.render({ question: 'Q', answers: [] }), 'Q <r>');
+  for (const chat_template of [
+    '{{ messages[0].content }} Every candidate counts.',
+    '{# {{ #}{{ x }} candidate',
+  ])
+    assert.equal(createPromptTemplate({ chat_template }).judgesCandidates, false);
+  assert.equal(createPromptTemplate({}).judgesCandidates, false);
+});
+
 test('without a chat template the prompt is plain', () => {
   const template = createPromptTemplate({});
   assert.equal(template.addSpecialTokens, true);

@@ -16,6 +16,8 @@ export interface PromptInput {
   readonly question: string;
   /** Earlier answers in the order they were given; empty for the first peer and for independent answers. */
   readonly answers: readonly PeerAnswer[];
+  /** A response to judge: the prompt then asks whether it is right. Only for a template that lays candidates out. */
+  readonly candidate?: string;
 }
 
 /** Turns a question, and what others answered to it, into the text a model continues with its own answer. */
@@ -27,6 +29,8 @@ export interface PromptTemplate {
   readonly addSpecialTokens: boolean;
   /** Whether the chat template lays out peers' answers itself (its source refers to `peer_answers`). */
   readonly isPeerAware: boolean;
+  /** Whether the chat template lays out a response to judge (its source prints `candidate`). */
+  readonly judgesCandidates: boolean;
   /** Renders up to where the answer begins. Pure. @throws LmError `CHAT_TEMPLATE_INVALID` when the template refuses. */
   render(input: PromptInput): string;
 }
@@ -46,7 +50,7 @@ export interface PromptTemplateOptions {
  * Builds the prompt template of a tokenizer_config.json (its `chat_template`: a string, or a list of named templates of
  * which `default` is used). A template that refers to `peer_answers` receives that variable, a list of
  * `{speaker, peer, text}`, beside a `messages` list with the bare question; for any other the answers become part of the
- * user's message. Without a chat template the prompt is `Question: …\nAnswer:`.
+ * user's message. One that prints `candidate` receives that variable where there is one to judge. Without a chat template the prompt is `Question: …\nAnswer:`.
  * @throws LmError `CHAT_TEMPLATE_INVALID` for a template that does not parse.
  */
 export function createPromptTemplate(
@@ -59,11 +63,13 @@ export function createPromptTemplate(
     return {
       addSpecialTokens: true,
       isPeerAware: false,
+      judgesCandidates: false,
       render: ({ question, answers }) => `Question: ${withAnswers(question, answers)}\nAnswer:`,
     };
   }
   const template = attempt(label, () => createTemplateProgram(fixedDate + source));
   const isPeerAware = /\bpeer_answers\b/.test(source);
+  const judgesCandidates = /\{\{[^}]*\bcandidate\b/.test(source);
   const constants = {
     ...specialTokenTexts(tokenizerConfig),
     add_generation_prompt: true,
@@ -72,11 +78,13 @@ export function createPromptTemplate(
   return {
     addSpecialTokens: false,
     isPeerAware,
-    render({ question, answers }) {
+    judgesCandidates,
+    render({ question, answers, candidate }) {
       const content = isPeerAware ? question : withAnswers(question, answers);
       const peers = isPeerAware ? { peer_answers: answers.map((answer) => ({ ...answer })) } : {};
+      const judged = candidate === undefined ? {} : { candidate };
       const messages = [{ role: 'user', content }];
-      return attempt(label, () => template.render({ ...constants, ...peers, messages }));
+      return attempt(label, () => template.render({ ...constants, ...peers, ...judged, messages }));
     },
   };
 }

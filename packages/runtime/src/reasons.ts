@@ -57,6 +57,7 @@ export const REASONS = {
   ),
   PROMPT_TOO_LONG: reason('INVALID_ARGUMENT', "A prompt does not fit the model's context window."),
   PROMPT_FILE_INVALID: reason('INVALID_ARGUMENT', 'A prompt file is empty or a line of it cannot be read.'),
+  CONTAMINATED: reason('INVALID_ARGUMENT', 'Questions to measure on are among those that were trained on.'),
   WEIGHT_NOT_FINITE: reason('INVALID_ARGUMENT', 'An update carries a weight that is NaN or infinite.'),
   RECIPE_INVALID: reason('INVALID_ARGUMENT', 'A run specification has missing or contradictory fields.'),
   STUDY_INVALID: reason('INVALID_ARGUMENT', 'The specification of a study, or its file of results, is not sound.'),

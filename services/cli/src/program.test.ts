@@ -7,8 +7,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { BENCHMARKS, VERIFICATION_TEMPLATE, wilsonInterval } from '@parley/evaluation';
+import { sha256 } from '@parley/runtime';
 import { startScriptedPeer } from './fixtures/scripted-peer.js';
+import type { Script } from './fixtures/scripted-peer.js';
 import { runCommandLine } from './fixtures/test-cli.js';
+import type { EvaluationResult } from './measure/evaluation-report.js';
 import { Interruption } from './run-cli.js';
 
 const COMMANDS = [
@@ -51,6 +55,32 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['demo', '--seed', '-1'], 2, /give a whole number from 0 to 2\^64 - 1/],
   [['demo', '--colour'], 2, /unknown option '--colour'/],
   [['eval', '--peer', 'a', '--questions', '-', '--answers', 'guess'], 2, /"guess" is not one of boxed,/],
+  [
+    ['eval', '--peer', 'a', '--questions', '-', '--verifiers', 'maybe'],
+    2,
+    /"maybe" is not one of likelihood,/,
+  ],
+  [
+    ['eval', '--peer', 'a', '--questions', '-', '--prompt', 'solve'],
+    2,
+    /put \{question\} where the question goes/,
+  ],
+  [['eval', '--peer', 'a'], 2, /No questions: give --questions FILE, or --benchmark NAME with --data FILE/],
+  [['eval', '--peer', 'a', '--benchmark', 'gsm8k'], 2, /Allowed choices are multiarith, simuleq, math500/],
+  [['eval', '--peer', 'a', '--benchmark', 'simuleq'], 2, /--benchmark simuleq needs --data FILE/],
+  [['eval', '--peer', 'a', '--data', '-'], 2, /--data needs --benchmark NAME/],
+  [['eval', '--peer', 'a', '--questions', '-', '--benchmark', 'math500'], 2, /contradict each other/],
+  [['up', '--quantization', 'int4'], 2, /argument 'int4' is invalid. Allowed choices are none, int8, w8a8/],
+  [
+    ['up', '--quantization', 'int8'],
+    2,
+    /--quantization int8 and --train full contradict .* add --train lora:/,
+  ],
+  [
+    ['run', '--questions', '-', '--quantization', 'w8a8'],
+    2,
+    /--quantization w8a8 and --train full contradict/,
+  ],
   [['run', '--questions', '/no/such/file'], 2, /parley: Cannot read \/no\/such\/file/],
   [
     ['run', '--questions', '-', '--recipe', 'secret', ...MESH],
@@ -110,37 +140,173 @@ test('runs is empty at first', async (t) => {
   });
 });
 
+/** Finds yes likelier, the shorter what it judges is. */
+const score = ({ question, continuation }: { question: string; continuation: string }) => ({
+  logProb: continuation === 'Yes' ? -question.length : -100,
+});
+
 test('eval measures peers at addresses and prints a table, or JSON', async (t) => {
   const cwd = await temporaryFolder(t);
-  await using ant = await startScriptedPeer('ant', ({ question }) => ({ text: `A: ${question}` }));
-  await using bee = await startScriptedPeer('bee', () => ({ text: 'A: 1' }));
+  await using ant = await startScriptedPeer('ant', ({ question }) => ({ text: `A: ${question}` }), { score });
+  await using bee = await startScriptedPeer('bee', () => ({ text: 'A: 1' }), { score });
   const questions = join(cwd, 'q.jsonl');
-  await writeFile(questions, '{"question":"1","answer":"1"}\n{"question":"2","answer":2}');
-  const peers = ['--peer', `ant=${ant.address}`, '--peer', `bee=${bee.address}`];
-  const args = ['eval', ...peers, '--questions', questions, '--samples', '2'];
+  const rows = '{"question":"1","answer":"1"}\n{"question":"2","answer":2}';
+  await writeFile(questions, rows);
+  const digest = sha256(Buffer.from(rows));
+  const wilson2 = wilsonInterval(2, 2).low;
+  const addresses = ['--peer', `ant=${ant.address}`, '--peer', `bee=${bee.address}`];
+  const args = ['eval', ...addresses, '--questions', questions, '--samples', '2'];
   const table = await runCommandLine(args, { cwd });
   assert.equal(table.code, 0, table.stderr);
+  const [tables, footer = ''] = table.stdout.split('\n\nOn ');
   assert.equal(
-    table.stdout,
-    `peer  version   greedy      95 % interval  sampled   pass@2  majority of 2  verifier picks   gap
-────────────────────────────────────────────────────────────────────────────────────────────────
-ant         3  100.0 %  [34.2 %, 100.0 %]  100.0 %  100.0 %        100.0 %         100.0 %  ±0.0
-bee         3   50.0 %    [9.5 %, 90.5 %]   50.0 %   50.0 %         50.0 %          50.0 %  ±0.0
+    tables,
+    `peer  version   greedy      95 % interval  no answer  sampled   pass@2  majority of 2      95 % interval
+────────────────────────────────────────────────────────────────────────────────────────────────────────
+ant         3  100.0 %  [34.2 %, 100.0 %]      0.0 %  100.0 %  100.0 %        100.0 %  [34.2 %, 100.0 %]
+bee         3   50.0 %    [9.5 %, 90.5 %]      0.0 %   50.0 %   50.0 %         50.0 %    [9.5 %, 90.5 %]
 vote           100.0 %  [34.2 %, 100.0 %]
 
-On 2 questions.
+peer  verifier                samples  verifier picks   gap   AUC  in a question
+────────────────────────────────────────────────────────────────────────────────
+ant   likelihood              100.0 %         100.0 %  ±0.0     –              –
+ant   yes or no, by question  100.0 %         100.0 %  ±0.0     –              –
+bee   likelihood               50.0 %          50.0 %  ±0.0  0.50              –
+bee   yes or no, by question   50.0 %          50.0 %  ±0.0  0.50              –`,
+  );
+  assert.equal(
+    footer.replace(/2\d{3}-\S+Z/, 'NOW'),
+    `2 questions, of q.jsonl (sha256 ${digest.slice(0, 12)}…).
+The vote against ant, the best peer here: ±0.0 points [±0.0, ±0.0] (paired bootstrap).
+Prompt "{question}"; answers boxed, answer-is, marker, last-number; numbers within 0.000001.
+2 samples at temperature 1, at most 256 tokens, seed 0; parley 1.2.3, NOW.
+Whether ant, bee trained on them was not checked: no records of such training here.
 `,
   );
-  const json = JSON.parse((await runCommandLine([...args, '--json'], { cwd })).stdout) as {
-    peers: { name: string; greedy: { value: number; n: number } }[];
-  };
+  const { time, seconds, peers, ...json } = JSON.parse(
+    (await runCommandLine([...args, '--json'], { cwd })).stdout,
+  ) as EvaluationResult;
+  assert.ok(Math.abs(Date.parse(time) - Date.now()) < 60_000 && seconds > 0);
+  assert.deepEqual(json, {
+    format: 'parley.evaluation/1',
+    parley: '1.2.3',
+    benchmark: null,
+    data: { file: 'q.jsonl', sha256: digest, rows: 2, excluded: 0, distinct: 2, askedForFirst: 0 },
+    questions: 2,
+    promptTemplate: '{question}',
+    answers: { forms: ['boxed', 'answer-is', 'marker', 'last-number'], numeric: false, tolerance: 1e-6 },
+    sampling: { samples: 2, temperature: 1, maxTokens: 256 },
+    seed: '0',
+    vote: { value: 1, ci95: [wilson2, 1], n: 2 },
+    voteOverBest: { peer: 'ant', delta: 0, ci95: [0, 0], n: 2, wrongToRight: 0, rightToWrong: 0 },
+    contamination: {
+      ids: [],
+      comparedWith: [],
+      notChecked: ['ant', 'bee'].map((peer) => ({ peer, why: 'no records of such training here' })),
+    },
+  });
   assert.deepEqual(
-    json.peers.map(({ name, greedy }) => [name, greedy.value, greedy.n]),
+    peers.map(({ name, version, weightsSha256, greedy, unparseable }) => [
+      name,
+      version,
+      weightsSha256,
+      greedy.value,
+      unparseable.value,
+    ]),
     [
-      ['ant', 1, 2],
-      ['bee', 0.5, 2],
+      ['ant', 3, 'ab', 1, 0],
+      ['bee', 3, 'ab', 0.5, 0],
     ],
   );
+  const verdict = peers[1]?.verifiers['yes-no'];
+  assert.deepEqual(
+    [verdict?.layout, verdict?.promptTemplate, verdict?.verdicts, verdict?.judged],
+    ['question', VERIFICATION_TEMPLATE, { yes: 'Yes', no: 'No' }, 4],
+  );
+});
+
+test('eval of a benchmark asks by its prompt, grades by its rules and takes the first questions', async (t) => {
+  const cwd = await temporaryFolder(t);
+  await writeFile(
+    join(cwd, 's.jsonl'),
+    '{"id":"a","question":"How many boys and girls?","answer":[15, 9]}\n' +
+      '{"id":"b","question":"How many boys?","answer":[137, 388]}\n' +
+      '{"id":"c","question":"How many?","answer":[1]}',
+  );
+  await using ant = await startScriptedPeer('ant', ({ question }) => ({
+    text: question.startsWith('How many boys and girls?\n\nSolve')
+      ? '\\boxed{9 \\text{ and } 15}'
+      : '\\boxed{137}',
+  }));
+  const args = ['--benchmark', 'simuleq', '--data', 's.jsonl', '--limit', '2', '--samples', '0', '--json'];
+  const { code, stdout, stderr } = await runCommandLine(['eval', '--peer', `ant=${ant.address}`, ...args], {
+    cwd,
+  });
+  assert.equal(code, 0, stderr);
+  const { benchmark, data, questions, peers, promptTemplate } = JSON.parse(stdout) as EvaluationResult;
+  assert.deepEqual([benchmark, questions, promptTemplate], ['simuleq', 2, BENCHMARKS.simuleq.promptTemplate]);
+  assert.deepEqual([data.rows, data.excluded, data.distinct, data.askedForFirst], [3, 1, 2, 1]);
+  assert.equal(peers[0]?.greedy.value, 1);
+  assert.deepEqual(peers[0]?.verifiers, {});
+});
+
+test('eval names what failed, what could not be judged, and a peer that changed', async (t) => {
+  const cwd = await temporaryFolder(t);
+  await writeFile(join(cwd, 'q.jsonl'), '{"question":"one?","answer":1}\n{"question":"two?","answer":2}');
+  const script: Script = ({ question }) =>
+    question === 'one?' ? { reason: 'PROMPT_TOO_LONG' } : { text: 'nothing to say' };
+  await using ant = await startScriptedPeer('ant', script, { score: () => ({ reason: 'INTERNAL' }) });
+  const args = ['eval', '--peer', `ant=${ant.address}`, '--questions', 'q.jsonl'];
+  const { code, stdout, stderr } = await runCommandLine([...args, '--samples', '1'], { cwd });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^ant +3 +0\.0 % +\[0\.0 %, 79\.3 %\] +100\.0 %/m, 'no answer counts as wrong');
+  assert.match(stdout, /^Not answered, left out and not wrong: ant 2 × PROMPT_TOO_LONG\.$/m);
+  assert.match(stdout, /^Samples that could not be judged: ant 1 × INTERNAL\.$/m);
+  await using bee = await startScriptedPeer('bee', () => ({ text: '1' }), { changingCalls: true });
+  const changed = ['eval', '--peer', `bee=${bee.address}`, '--questions', 'q.jsonl', '--samples', '0'];
+  assert.match(
+    (await runCommandLine(changed, { cwd })).stderr,
+    /bee changed from version 3 to 4 while it was measured/,
+  );
+});
+
+test('eval refuses questions that were trained on, or declares them', async (t) => {
+  const cwd = await temporaryFolder(t);
+  await using ant = await startScriptedPeer('ant', () => ({ text: 'A: 1' }), { score });
+  const rows = ['One and one?', 'Two and two?', 'Three?'].map((question, index) =>
+    JSON.stringify({ id: `q${index}`, question, answer: 1 }),
+  );
+  await writeFile(join(cwd, 'q.jsonl'), rows.join('\n'));
+  await writeFile(join(cwd, 'trained.txt'), 'four?\none  AND one\nthree\n');
+  const args = [
+    'eval',
+    '--peer',
+    `ant=${ant.address}`,
+    '--questions',
+    'q.jsonl',
+    '--trained-on',
+    'trained.txt',
+  ];
+  const refused = await runCommandLine(args, { cwd });
+  assert.equal(refused.code, 2);
+  assert.match(
+    refused.stderr,
+    /2 of 3 questions are among the training prompts of trained\.txt: q0, q2\. Leave them out .*--allow-contamination/,
+  );
+  assert.equal(ant.requests.length, 0);
+  const declared = await runCommandLine([...args, '--allow-contamination'], { cwd });
+  assert.equal(declared.code, 0, declared.stderr);
+  assert.match(
+    declared.stdout,
+    /CONTAMINATED: 2 of the 3 were trained on, as was declared: trained\.txt \(3 prompts\)\./,
+  );
+  const json = await runCommandLine([...args, '--allow-contamination', '--json'], { cwd });
+  const { contamination } = JSON.parse(json.stdout) as EvaluationResult;
+  assert.deepEqual(contamination.ids, ['q0', 'q2']);
+  assert.deepEqual(contamination.comparedWith, [{ source: 'trained.txt', prompts: 3 }]);
+  await writeFile(join(cwd, 'trained.txt'), 'four?\n');
+  const clean = await runCommandLine(args, { cwd });
+  assert.match(clean.stdout, /None of them is among the training prompts of trained\.txt \(1 prompt\)\./);
 });
 
 test('the installed command runs, and passes its exit code on', async () => {

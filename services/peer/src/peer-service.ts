@@ -63,6 +63,7 @@ export function createPeerService(parts: PeerServiceParts): ServiceImpl<typeof P
         utilization: model.utilization,
         time: timestampFromDate(date()),
         ...memory(),
+        judgesCandidates: codec.judgesCandidates,
       };
     },
     generate: (request, { signal }) =>

@@ -75,6 +75,7 @@ test('a peer answers, scores and describes itself', async (t) => {
       version: 0n,
       updatesApplied: 0n,
       activity: 'idle',
+      judgesCandidates: false,
     });
     ok(utilization >= 0 && utilization <= 1);
     ok([weightsSha256, baseSha256].every((digest) => /^[0-9a-f]{64}$/.test(digest)));
@@ -198,7 +199,14 @@ test('a peer answers, scores and describes itself', async (t) => {
       question: text,
       continuation,
     });
-    const items = [item('a', 'four'), item('long', 'word '.repeat(100)), item('none', ''), item('b', 'five')];
+    const judged = { ...item('judged', 'yes'), candidate: 'four' };
+    const items = [
+      item('a', 'four'),
+      item('long', 'word '.repeat(100)),
+      item('none', ''),
+      judged,
+      item('b', 'five'),
+    ];
     const { results, version } = await peer.client.score({ items });
     equal(version, 0n);
     deepEqual(
@@ -210,11 +218,12 @@ test('a peer answers, scores and describes itself', async (t) => {
         ['a', 'likelihood'],
         ['long', 'PROMPT_TOO_LONG'],
         ['none', 'REQUEST_INVALID'],
+        ['judged', 'REQUEST_INVALID'],
         ['b', 'likelihood'],
       ],
     );
     const alone = await likelihood(peer, { continuation: 'five' });
-    const inBatch = results[3]?.outcome;
+    const inBatch = results[4]?.outcome;
     ok(inBatch?.case === 'likelihood' && inBatch.value.logProb === alone.logProb);
   });
 
@@ -264,6 +273,29 @@ test('a peer answers, scores and describes itself', async (t) => {
     });
     ok(wanted.test(await refusal(scored, 'FAILED_PRECONDITION', 'VERSION_MISMATCH')));
   });
+});
+
+test('a model whose prompt layout has a place for a response judges it there', async (t) => {
+  const mesh = await startMesh(t);
+  const model = fileURLToPath(new URL('../../../deploy/demo/llama', import.meta.url));
+  const peer = await startTestPeer(mesh, await temporaryFolder(t), { PARLEY_MODEL: model });
+  equal((await peer.client.describe({})).judgesCandidates, true);
+  const question = 'tom has 3 bags with 4 pens each . tom eats 5 . how many left';
+  const candidate = '3 * 4 = 12 ; 12 - 5 = 7 A 7';
+  const verdict = (item: Literal<typeof ScoreItemSchema>) => likelihood(peer, { question, ...item });
+  const [yes, no, unasked] = await Promise.all([
+    verdict({ candidate, continuation: 'yes' }),
+    verdict({ candidate, continuation: 'no' }),
+    verdict({ continuation: 'yes' }),
+  ]);
+  ok(Math.exp(yes.logProb) + Math.exp(no.logProb) > 0.9, 'it says one of the two');
+  ok(Math.exp(unasked.logProb) < 0.1, 'to the bare question it says neither');
+  const context = [{ peer: 'bee', speaker: 1, text: candidate }];
+  const { results } = await peer.client.score({
+    items: [{ itemId: 'i', question, candidate, context, continuation: 'yes' }],
+  });
+  ok(results[0]?.outcome.case === 'failure');
+  match(results[0].outcome.value.message, /both a context and a candidate/);
 });
 
 test('versions: the reference stays, snapshots and restores bring weights back', async (t) => {

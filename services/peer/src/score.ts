@@ -55,13 +55,19 @@ function encodeItem(codec: TextCodec, item: ScoreItem, contextTokens: number): E
   const problems = item.question.trim() === '' ? ['its question is empty'] : [];
   if (item.continuation === '' && !item.includeEnd)
     problems.push('its continuation is empty: there is nothing to score');
+  if (item.candidate !== undefined) {
+    if (!codec.judgesCandidates)
+      problems.push(
+        'it has a candidate, and the chat template of this model lays none out (Describe says so): ask for the judgement in the question',
+      );
+    if (item.context.length > 0) problems.push('it has both a context and a candidate; leave one out');
+  }
   refuseProblems(name, problems);
-  const span = codec.span(
-    codec.prompt(item.question, item.context),
-    item.prefix,
-    item.continuation,
-    item.includeEnd,
-  );
+  const prompt =
+    item.candidate === undefined
+      ? codec.prompt(item.question, item.context)
+      : codec.verification(item.question, item.candidate);
+  const span = codec.span(prompt, item.prefix, item.continuation, item.includeEnd);
   refuseProblems(name, span.scored.length === 0 ? ['its continuation has no tokens of its own'] : []);
   const tokens = span.given.length + span.scored.length;
   if (tokens <= contextTokens) return span;

@@ -16,6 +16,10 @@ export interface TextCodec {
   readonly endToken: number | undefined;
   /** Tokens of the rendered prompt, up to where the answer begins. */
   prompt(question: string, context: readonly Contribution[]): number[];
+  /** Whether the model's prompt template lays out a response to judge. */
+  readonly judgesCandidates: boolean;
+  /** Tokens of the prompt that asks whether a response to the question is right, up to where the verdict begins. */
+  verification(question: string, candidate: string): number[];
   /** Tokens of an answer to learn, with its end. */
   target(text: string): number[];
   /** A span as `ScoreItem` defines it: the tokens of prefix + continuation after the longest run shared with the prefix's. */
@@ -41,6 +45,9 @@ export function createTextCodec(tokenizer: Tokenizer, template: PromptTemplate):
     endTokens,
     endToken,
     prompt,
+    judgesCandidates: template.judgesCandidates,
+    verification: (question, candidate) =>
+      tokenizer.encode(template.render({ question, answers: [], candidate }), { addSpecialTokens }),
     target: (text) => [...tokenizer.encode(text), ...end],
     span(prompt, prefix, continuation, includeEnd) {
       const { ids, start } = tokenizer.encodeSpan(prefix, continuation);

@@ -29,7 +29,13 @@ export function sameAnswer(
   { tolerance = 1e-6 }: SameAnswerOptions = {},
 ): boolean {
   if (Math.max(given.length, expected.length) > longestAnswer) return given.trim() === expected.trim();
-  return same(plain(given), plain(expected), tolerance);
+  const others = readings(expected);
+  return readings(given).some((reading) => others.some((other) => same(reading, other, tolerance)));
+}
+
+/** `137, 388` is two numbers, or one with a space too many. */
+function readings(text: string): string[] {
+  return [...new Set([plain(text, /,\s*|\s+/), plain(text, /,|\s+/)])];
 }
 
 function same(a: string, b: string, tolerance: number): boolean {
@@ -197,9 +203,14 @@ function bareText(text: string): string {
     .replace(/[\s().{}_]/g, '');
 }
 
-/** An answer without what says nothing: dollar signs, spacing, sizes of brackets, units, degree and percent signs, a name for a set. */
-function plain(text: string): string {
-  let rest = text
+/**
+ * An answer without what says nothing: dollar signs, spacing, sizes of brackets, units, degree and percent signs, a name for a set.
+ *
+ * @param thousandsSeparator - what may stand in front of three digits of the same number
+ */
+function plain(text: string, thousandsSeparator: RegExp): string {
+  const rest = text
+    .replace(/,\s*\\!\s*/g, ',')
     .replace(/(?<!\\)\\[!,;: ]|~|\\(?:left|right|displaystyle|limits|quad|qquad|big|Big)(?![A-Za-z])/g, ' ')
     .replace(/\\[()[\]](?![A-Za-z])/g, (delimiter) => (/[()]/.test(delimiter) ? '' : delimiter))
     .replace(/\\?\$|\^\s*\{?\s*\\circ\s*\}?|\\degree|°|\\?%|€|£/g, '')
@@ -209,21 +220,25 @@ function plain(text: string): string {
   const words = /^\\text\s*\{([^{}]*)\}$/.exec(rest.trim());
   if (words) return `\\text{${words[1]}}`;
   // `3 and 4` is a list.
-  if (/\d/.test(rest)) rest = rest.replace(/,?\s+(?:\\text\s*\{\s*and\s*\}|and)\s+/g, ',');
+  const parts = /\d/.test(rest) ? rest.split(/,?\s+(?:\\text\s*\{\s*and\s*\}|and)\s+/) : [rest];
+  return parts.map((part) => withoutUnits(part, thousandsSeparator)).join(',');
+}
+
+function withoutUnits(text: string, thousandsSeparator: RegExp): string {
   // Units, with their power: `15 \text{ cm}^2`, `36 apples`.
-  rest = rest.replace(/\\text\s*\{[^{}]*\}(?:\s*\^\s*(?:\d|\{\d\}))?/g, ' ');
+  let rest = text.replace(/\\text\s*\{[^{}]*\}(?:\s*\^\s*(?:\d|\{\d\}))?/g, ' ');
   rest = rest.replace(/^([-+]?[\d.,/]+)\s+[A-Za-z]{2,}(?:\s+[A-Za-z]+)*(?:\s*\^\s*\d)?$/, '$1');
   rest = rest
     .replace(/^\s*\\?[A-Za-z]\s*\\in(?![A-Za-z])/, '')
     .replace(/\\\{\s*|\s*\\\}/g, (brace) => brace.trim());
-  return thousands(rest)
+  return thousands(rest, thousandsSeparator)
     .replace(/\s+/g, (_, at: number, all: string) => separatesWords(all, at))
     .trim();
 }
 
 /** Takes the separators out of numbers such as `11, 111, 100`, unless they stand inside brackets, where they separate parts. */
-function thousands(text: string): string {
-  return /^\s*[-+]?\d{1,3}(?:(?:,\s*|\s+)\d{3})+(?:\.\d+)?\s*$/.test(text)
+function thousands(text: string, separator: RegExp): string {
+  return new RegExp(`^\\s*[-+]?\\d{1,3}(?:(?:${separator.source})\\d{3})+(?:\\.\\d+)?\\s*$`).test(text)
     ? text.replace(/[,\s]/g, '')
     : text;
 }

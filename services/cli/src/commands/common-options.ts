@@ -1,7 +1,9 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
-import { field } from '@parley/runtime';
+import { quantizations } from '@parley/lm';
+import type { Quantization } from '@parley/lm';
+import { ParleyError, field } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 
 /** What every command understands. */
@@ -47,6 +49,34 @@ export function seedOption(description: string, fallback: bigint): Option {
   return new Option('--seed <number>', description).argParser(seedValue).default(fallback, String(fallback));
 }
 
+/** `--quantization`. @param scope - which models it concerns, for the help */
+export function quantizationOption(scope: string): Option {
+  const description = `how models hold their weights${scope}: as they are, in 8 bits, or in 8 bits with activations in 8 bits too`;
+  return new Option('--quantization <kind>', description)
+    .choices(quantizations)
+    .default('none' satisfies Quantization);
+}
+
+/**
+ * 8-bit weights are frozen: what trains beside them is a low-rank adapter.
+ *
+ * @throws ParleyError CONFIG_INVALID naming the options that contradict each other
+ */
+export function requireTrainable({
+  quantization,
+  train,
+}: {
+  quantization: Quantization;
+  train: string;
+}): void {
+  if (quantization === 'none' || train !== 'full') return;
+  throw new ParleyError(
+    'CONFIG_INVALID',
+    `--quantization ${quantization} and --train full contradict each other: weights in 8 bits are frozen; add ` +
+      '--train lora:<rank>, such as lora:16',
+  );
+}
+
 /** A whole number that fits 64 bits. */
 function seedValue(text: string): bigint {
   if (/^\d{1,20}$/.test(text) && BigInt(text) < 1n << 64n) return BigInt(text);
@@ -56,6 +86,11 @@ function seedValue(text: string): bigint {
 /** A path from the folder the command runs in. */
 export function fromCwd(cli: Cli, path: string): string {
   return resolve(cli.cwd, path);
+}
+
+/** The same for a file that may be `-`, standard input. */
+export function inputFromCwd(cli: Cli, path: string): string {
+  return path === '-' ? path : fromCwd(cli, path);
 }
 
 /** A time as in the environment of a service: `250ms`, `5s`, `2m`, `720h`; its value is in milliseconds. */

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 import { RunState } from '@parley/contracts';
+import type { Quantization } from '@parley/lm';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { fetchPeers } from '../input/fetch-peers.js';
@@ -19,6 +20,7 @@ import { statusLine } from '../output/status-line.js';
 import { executeRun } from '../runs/execute-run.js';
 import { stateName } from '../runs/follow-run.js';
 import { createRunRecord, writeRunRecord } from '../runs/run-record.js';
+import { writeRunQuestions } from '../runs/run-questions.js';
 import { renderRunSummary } from '../runs/run-summary.js';
 import { newRunId, submitRun } from '../runs/submit-run.js';
 import type { RunRequest } from '../runs/submit-run.js';
@@ -29,6 +31,8 @@ import {
   durationOption,
   fromCwd,
   peerOption,
+  quantizationOption,
+  requireTrainable,
   seedOption,
 } from './common-options.js';
 import type { CommonOptions } from './common-options.js';
@@ -45,6 +49,7 @@ interface RunOptions extends CommonOptions {
   peerWait: number;
   train: string;
   device: string;
+  quantization: Quantization;
 }
 
 /** `parley run`. */
@@ -87,12 +92,14 @@ export function runCommand(cli: Cli): Command {
       '--device <device>',
       'where models run: cpu, webgpu, cuda or auto (for a mesh of this run alone)',
       'cpu',
-    );
+    )
+    .addOption(quantizationOption(' (for a mesh of this run alone)'));
   addState(addJson(command, "the run's record"));
   return command.action(async (options: RunOptions) => run(cli, options));
 }
 
 async function run(cli: Cli, options: RunOptions): Promise<void> {
+  requireTrainable(options);
   const prompts = await readPrompts(options.questions, cli.stdin);
   const peers = parsePeerOptions(options.peer, cli.cwd);
   const address = await meshAddress(cli, options, peers);
@@ -175,7 +182,7 @@ async function runAlone(
     state,
     peers,
     withRuns: true,
-    tuning: { train: options.train, device: options.device },
+    tuning: { train: options.train, device: options.device, quantization: options.quantization },
     env: cli.env,
     signal: cli.signal,
     onStatus: (status) => {
@@ -211,7 +218,9 @@ async function execute(cli: Cli, options: RunOptions, request: RunRequest, addre
   using coordinator = coordinatorClient(address, cli.env);
   const executed = await executeRun(cli, coordinator, request, { peerWaitMs: options.peerWait });
   const record = createRunRecord({ ...executed, recipe: request.recipe, prompts: request.prompts });
-  const path = await writeRunRecord(stateFolder(fromCwd(cli, options.state)).run(request.runId), record);
+  const folder = stateFolder(fromCwd(cli, options.state)).run(request.runId);
+  await writeRunQuestions(folder, request.prompts);
+  const path = await writeRunRecord(folder, record);
   cli.out(options.json ? JSON.stringify(record) : renderRunSummary(record));
   cli.terminal.line(`The record of the run is ${path}`);
   const { state, stateReason } = executed.run;

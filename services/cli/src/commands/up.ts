@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import type { Quantization } from '@parley/lm';
 import type { Cli } from '../cli.js';
 import { parsePeerOptions } from '../input/peer-option.js';
 import { fetchPeers } from '../input/fetch-peers.js';
@@ -8,13 +9,21 @@ import { startLocalMesh } from '../mesh/local-mesh.js';
 import type { LocalMesh } from '../mesh/local-mesh.js';
 import { plural } from '../output/format.js';
 import { statusLine } from '../output/status-line.js';
-import { addJson, addState, fromCwd, peerOption } from './common-options.js';
+import {
+  addJson,
+  addState,
+  fromCwd,
+  peerOption,
+  quantizationOption,
+  requireTrainable,
+} from './common-options.js';
 import type { CommonOptions } from './common-options.js';
 
 interface UpOptions extends CommonOptions {
   peer?: string[];
   train: string;
   device: string;
+  quantization: Quantization;
   stay?: boolean;
 }
 
@@ -33,12 +42,15 @@ export function upCommand(cli: Cli): Command {
     )
     .option('--train <method>', 'which weights train: full, or lora:<rank>[:<alpha>]', 'full')
     .option('--device <device>', 'where models run: cpu, webgpu, cuda or auto', 'cpu')
+    .addOption(quantizationOption(''))
     .option('--stay', 'stay up when the shell or program that started it is gone');
   addState(addJson(command, 'the addresses, once all services are ready,'));
   return command.action(async (options: UpOptions) => up(cli, options));
 }
 
-async function up(cli: Cli, { peer, train, device, state, json, stay }: UpOptions): Promise<void> {
+async function up(cli: Cli, options: UpOptions): Promise<void> {
+  const { peer, train, device, quantization, state, json, stay } = options;
+  requireTrainable(options);
   if (stay) cli.outliveParent();
   const peers = peer ? localPeers(await fetchPeers(cli, parsePeerOptions(peer, cli.cwd))) : demoPeers();
   const folder = fromCwd(cli, state);
@@ -47,7 +59,7 @@ async function up(cli: Cli, { peer, train, device, state, json, stay }: UpOption
     state: folder,
     peers,
     withRuns: true,
-    tuning: { train, device },
+    tuning: { train, device, quantization },
     env: cli.env,
     signal: cli.signal,
     onStatus: (status) => {

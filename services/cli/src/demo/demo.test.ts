@@ -153,11 +153,11 @@ test('the meshes of all but the latest demos are removed, their records and othe
 test('time in which no engine works is told apart from time in which one does', async () => {
   let activity = 'idle';
   const describe = async () => create(DescribeResponseSchema, { activity });
-  const generate = () => assert.fail('nothing is asked');
+  const asked = () => assert.fail('nothing is asked');
   await using engines = createEngineWatch();
   engines.enter('start');
   await sleep(60);
-  engines.watch([{ name: 'ant', client: { describe, generate } }]);
+  engines.watch([{ name: 'ant', client: { describe, generate: asked, score: asked } }]);
   engines.enter('idle');
   await sleep(250);
   activity = 'training';

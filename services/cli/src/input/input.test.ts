@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { isParleyError } from '@parley/runtime';
+import { BENCHMARKS } from '@parley/evaluation';
+import { isParleyError, sha256 } from '@parley/runtime';
+import { readEvaluationData } from './evaluation-data.js';
 import { parsePeerOption, parsePeerOptions } from './peer-option.js';
 import { localPeers } from './local-peers.js';
-import { readLabelledQuestions, readPrompts } from './prompts-file.js';
+import { readLabelledQuestions, readPrompts, readQuestionFile } from './prompts-file.js';
 import { loadRecipe } from './recipe-option.js';
 
 const noInput = Readable.from([]);
@@ -88,7 +90,7 @@ test('questions with answers keep them as written and need one each', async (t) 
   assert.deepEqual(await readLabelledQuestions(good, noInput), [
     { promptId: 'line-1', question: 'a', answer: '1,000.0' },
     { promptId: 'x', question: 'b', answer: '7' },
-    { promptId: 'line-3', question: 'c', answer: '15, 9' },
+    { promptId: 'line-3', question: 'c', answer: '15, 9', values: ['15', '9'] },
   ]);
   const bad = await file(folder, 'bad.jsonl', '{"question":"a","answer":"1"}\n{"question":"b"}');
   await assert.rejects(readLabelledQuestions(bad, noInput), /bad\.jsonl:2: "answer" is missing/);
@@ -102,6 +104,89 @@ test('questions with answers keep them as written and need one each', async (t) 
       new RegExp(`list\\.jsonl:1: "answer" ${problem}`),
     );
   }
+});
+
+const ROWS = {
+  multiarith: '{"id":"m-0","question":"a","answer":"39"}\n{"id":"m-1","question":"b","answer":40}',
+  simuleq:
+    '{"id":"s-0","question":"How many boys and girls are there?","answer":[15, 9]}\n' +
+    '{"id":"s-1","question":"How many boys are there?","answer":[137, "388"]}\n' +
+    '{"id":"s-2","question":"How many boys are there?","answer":[2.5]}',
+  math500:
+    '{"unique_id":"test/algebra/1.json","problem":"What is $x$?","answer":"\\\\frac{14}{3}","level":5}\n' +
+    '{"id":"m-1","question":"b","answer":"\\\\text{even}"}',
+};
+
+test('each benchmark is read as what it is', async (t) => {
+  const folder = await temporaryFolder(t);
+  const read = async (name: keyof typeof ROWS) => {
+    const path = await file(folder, `${name}.jsonl`, ROWS[name]);
+    const read = await readQuestionFile(path, noInput, BENCHMARKS[name]);
+    assert.equal(read.sha256, sha256(Buffer.from(ROWS[name])));
+    return read.questions;
+  };
+  assert.deepEqual(await read('multiarith'), [
+    { promptId: 'm-0', question: 'a', answer: '39' },
+    { promptId: 'm-1', question: 'b', answer: '40' },
+  ]);
+  const boys = 'How many boys are there?';
+  const both = 'How many boys and girls are there?';
+  assert.deepEqual(await read('simuleq'), [
+    { promptId: 's-0', question: both, answer: '15, 9', values: ['15', '9'] },
+    { promptId: 's-1', question: boys, answer: '137, 388', values: ['137', '388'], asksForFirst: true },
+    { promptId: 's-2', question: boys, answer: '2.5', values: ['2.5'] },
+  ]);
+  assert.deepEqual(await read('math500'), [
+    { promptId: 'test/algebra/1.json', question: 'What is $x$?', answer: '\\frac{14}{3}' },
+    { promptId: 'm-1', question: 'b', answer: '\\text{even}' },
+  ]);
+});
+
+const BAD_ROWS: [benchmark: keyof typeof ROWS, row: string, problem: RegExp][] = [
+  ['multiarith', '{"question":"a","answer":"many"}', /:1: "answer" is not a number, such as 39/],
+  ['multiarith', '{"question":"a","answer":[3]}', /:1: "answer" is a list; write one number/],
+  ['multiarith', '{"question":"a"}', /:1: "answer" is missing/],
+  ['multiarith', '{"question":"a","answer":true}', /:1: "answer" is not a text/],
+  ['multiarith', '{"answer":"3"}', /:1: "question" is missing/],
+  ['multiarith', '', /holds no questions/],
+  ['multiarith', '{"question":', /:1: not valid JSON/],
+  [
+    'simuleq',
+    '{"question":"a","answer":["x", 3]}',
+    /:1: "answer" is not a list of numbers, such as \[15, 9\]/,
+  ],
+  ['simuleq', '{"question":"a","answer":[]}', /:1: "answer" is an empty list/],
+  ['simuleq', '{"question":"a","answer":[null]}', /:1: "answer" is not a text/],
+  ['math500', '{"problem":"a","answer":["1"]}', /:1: "answer" is a list; write one text/],
+  ['math500', '{"problem":7.5,"answer":""}', /:1: "answer" is empty/],
+  ['math500', '{"problem":"a","answer":"1","unique_id":"a b"}', /:1: "id" has white space/],
+  [
+    'math500',
+    '{"id":"x","problem":"a","answer":"1"}\n{"unique_id":"x","problem":"b","answer":"1"}',
+    /:2: id "x" is already used on line 1/,
+  ],
+];
+
+for (const [benchmark, row, problem] of BAD_ROWS) {
+  test(`a row of ${benchmark} that is ${JSON.stringify(row)} is refused by file, line and field`, async (t) => {
+    const path = await file(await temporaryFolder(t), 'bad.jsonl', row);
+    await assert.rejects(readQuestionFile(path, noInput, BENCHMARKS[benchmark]), (error) => {
+      assert.ok(isParleyError(error, 'PROMPT_FILE_INVALID'));
+      assert.match(error.message, problem);
+      assert.match(error.message, /bad\.jsonl/);
+      return true;
+    });
+  });
+}
+
+test('the first questions of a file are taken, and its rows and repetitions counted', async (t) => {
+  const rows = ['Two?', 'one', 'two', 'Two ?'].map((question) => JSON.stringify({ question, answer: 1 }));
+  const questions = await file(await temporaryFolder(t), 'q.jsonl', rows.join('\n'));
+  const all = await readEvaluationData({ questions }, noInput);
+  assert.deepEqual([all.file, all.rows, all.questions.length, all.distinct], ['q.jsonl', 4, 4, 2]);
+  const some = await readEvaluationData({ questions, limit: 2 }, noInput);
+  assert.deepEqual(some.questions, all.questions.slice(0, 2));
+  assert.deepEqual([some.rows, some.distinct, some.sha256], [4, 2, all.sha256]);
 });
 
 test('a peer is a folder, a model to be fetched, an address or a name', async (t) => {

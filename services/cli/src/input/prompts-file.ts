@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream';
-import type { LabelledQuestion } from '@parley/evaluation';
-import { lineError, readLines } from './text-lines.js';
+import { asksForOne } from '@parley/evaluation';
+import type { Benchmark, LabelledQuestion } from '@parley/evaluation';
+import { readAnswer, readText } from './answer-field.js';
+import { lineError, readInput, readLines } from './text-lines.js';
 import type { NumberedLine } from './text-lines.js';
 
 /** A question as a user's file gives it. */
@@ -42,13 +44,35 @@ export async function readPrompts(path: string, stdin: Readable): Promise<Prompt
  * @throws ParleyError PROMPT_FILE_INVALID naming file and line
  */
 export async function readLabelledQuestions(path: string, stdin: Readable): Promise<LabelledQuestion[]> {
-  const lines = await readLines(path, stdin, 'questions');
+  return (await readQuestionFile(path, stdin)).questions;
+}
+
+/** Questions with their answers, and the digest of the file they come from. */
+export interface QuestionFile {
+  questions: LabelledQuestion[];
+  sha256: string;
+}
+
+/**
+ * {@link readLabelledQuestions}; for a benchmark, answers must be of its shape, and fields may have the names of its original.
+ *
+ * @throws ParleyError PROMPT_FILE_INVALID naming file, line and field
+ */
+export async function readQuestionFile(
+  path: string,
+  stdin: Readable,
+  benchmark?: Benchmark,
+): Promise<QuestionFile> {
+  const { lines, sha256 } = await readInput(path, stdin, 'questions');
   const questions = lines.map((line) => {
-    const fields = parseLine(path, line);
+    const fields = withOurNames(parseLine(path, line), benchmark?.otherNames);
+    const question = textOf(path, line, fields, 'question');
+    const answer = readAnswer(path, line, fields['answer'], benchmark?.answerShape);
     return {
       promptId: idOf(path, line, fields) ?? `line-${line.number}`,
-      question: textOf(path, line, fields, 'question'),
-      answer: answerOf(path, line, fields),
+      question,
+      ...answer,
+      ...(isAskedForFirst(benchmark, question, answer.values) && { asksForFirst: true }),
     };
   });
   refuseRepeatedIds(
@@ -56,7 +80,19 @@ export async function readLabelledQuestions(path: string, stdin: Readable): Prom
     lines,
     questions.map(({ promptId }) => promptId),
   );
-  return questions;
+  return { questions, sha256 };
+}
+
+function isAskedForFirst(benchmark: Benchmark | undefined, question: string, values: readonly string[] = []) {
+  return benchmark?.name === 'simuleq' && values.length > 1 && asksForOne(question);
+}
+
+function withOurNames(
+  fields: Record<string, unknown>,
+  otherNames: Readonly<Record<string, string>> = {},
+): Record<string, unknown> {
+  const renamed = Object.entries(otherNames).map(([ours, other]) => [ours, fields[ours] ?? fields[other]]);
+  return { ...fields, ...(Object.fromEntries(renamed) as Record<string, unknown>) };
 }
 
 function parseLine(path: string, { number, text }: NumberedLine): Record<string, unknown> {
@@ -74,18 +110,7 @@ function parseLine(path: string, { number, text }: NumberedLine): Record<string,
 }
 
 function textOf(path: string, line: NumberedLine, fields: Record<string, unknown>, name: string): string {
-  const value = fields[name];
-  const text = typeof value === 'number' ? String(value) : value;
-  if (typeof text === 'string' && text.trim() !== '') return text.trim();
-  const problem = text === undefined ? 'is missing' : typeof text === 'string' ? 'is empty' : 'is not a text';
-  throw lineError(path, line.number, `"${name}" ${problem}`);
-}
-
-function answerOf(path: string, line: NumberedLine, fields: Record<string, unknown>): string {
-  const { answer } = fields;
-  if (!Array.isArray(answer)) return textOf(path, line, fields, 'answer');
-  if (answer.length === 0) throw lineError(path, line.number, '"answer" is an empty list');
-  return answer.map((value: unknown) => textOf(path, line, { answer: value }, 'answer')).join(', ');
+  return readText(path, line, fields[name], name);
 }
 
 function idOf(path: string, line: NumberedLine, fields: Record<string, unknown>): string | undefined {

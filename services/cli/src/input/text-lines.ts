@@ -1,11 +1,23 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { ParleyError } from '@parley/runtime';
+import { ParleyError, sha256 } from '@parley/runtime';
 
 /** A line of an input with its number, counted from 1. */
 export interface NumberedLine {
   number: number;
   text: string;
+}
+
+/** An input that was read. */
+export interface TextInput {
+  lines: NumberedLine[];
+  /** Of its bytes. */
+  sha256: string;
+}
+
+/** The lines of {@link readInput}. */
+export async function readLines(path: string, stdin: Readable, what: string): Promise<NumberedLine[]> {
+  return (await readInput(path, stdin, what)).lines;
 }
 
 /**
@@ -14,7 +26,7 @@ export interface NumberedLine {
  * @param what - what the file should hold, for messages: `questions`
  * @throws ParleyError PROMPT_FILE_INVALID naming the file if it cannot be read, is not UTF-8 or holds no line
  */
-export async function readLines(path: string, stdin: Readable, what: string): Promise<NumberedLine[]> {
+export async function readInput(path: string, stdin: Readable, what: string): Promise<TextInput> {
   const name = inputName(path);
   const bytes = path === '-' ? await readAll(stdin) : await readWhole(path);
   const lines = decode(bytes, name)
@@ -26,7 +38,7 @@ export async function readLines(path: string, stdin: Readable, what: string): Pr
       details: { file: name },
     });
   }
-  return lines;
+  return { lines, sha256: sha256(bytes) };
 }
 
 /** How messages call an input. */

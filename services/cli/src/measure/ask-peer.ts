@@ -7,7 +7,7 @@ import type { Client } from '@parley/runtime';
 /** A peer that can be asked. */
 export interface AskedPeer {
   name: string;
-  client: Pick<Client<typeof PeerService>, 'generate' | 'describe'>;
+  client: Pick<Client<typeof PeerService>, 'generate' | 'describe' | 'score'>;
 }
 
 /** What came back for one item. */
@@ -59,17 +59,22 @@ export async function askPeer(options: AskOptions): Promise<Answers> {
       ),
     );
   }
-  const [version = 0n, ...others] = versions;
-  if (others.length === 0) return { answers, version };
+  return { answers, version: requireOneVersion(options.peer.name, versions) };
+}
+
+/** The version that gave all answers; 0 if there are none. @throws ParleyError VERSION_MISMATCH if there are several */
+export function requireOneVersion(peer: string, versions: Iterable<bigint>): bigint {
+  const [version = 0n, ...others] = new Set(versions);
+  if (others.length === 0) return version;
   throw new ParleyError(
     'VERSION_MISMATCH',
-    `${options.peer.name} changed from version ${[...versions].join(' to ')} while it was measured; ` +
+    `${peer} changed from version ${[version, ...others].join(' to ')} while it was measured; ` +
       'measure it while no run trains it',
   );
 }
 
 /** A peer with too much work says so; waiting for it is right. A peer that is gone for good ends the attempts. */
-function shouldRetry(error: unknown): boolean {
+export function shouldRetry(error: unknown): boolean {
   return isRetryable(error) && ParleyError.from(error).code !== 'CANCELLED';
 }
 
@@ -99,6 +104,7 @@ async function askOnce(
     throw brokenContract(peer.name, `left ${missing.size} of ${items.length} items unanswered`);
 }
 
-function brokenContract(peer: string, what: string): ParleyError {
+/** REMOTE_FAILURE that names the peer. */
+export function brokenContract(peer: string, what: string): ParleyError {
   return new ParleyError('REMOTE_FAILURE', `Peer ${peer} ${what}; it does not keep to parley.v1.PeerService`);
 }

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DEFAULT_ANSWERS } from '@parley/evaluation';
+import { DEFAULT_ANSWERS, verificationQuestion } from '@parley/evaluation';
 import { isParleyError } from '@parley/runtime';
 import { startScriptedPeer } from '../fixtures/scripted-peer.js';
 import type { ScriptedFaults, Script } from '../fixtures/scripted-peer.js';
 import { majorityVote } from './majority-vote.js';
-import { measure } from './measurement.js';
+import { answersOf, measure } from './measurement.js';
 import type { GradedAnswer, MeasurementPlan } from './measurement.js';
 import { failureLine } from './measure-with-progress.js';
 import { connectPeers } from './peer-clients.js';
-import { change, meanGap, sampledScores, shareCorrect } from './statistics.js';
+import { change, meanGap, sampledScores, shareCorrect, shareUnparseable } from './statistics.js';
 
 const PLAN: MeasurementPlan = {
   questions: [1, 2, 3, 4].map((n) => ({ promptId: `q${n}`, question: `${n}?`, answer: String(n) })),
@@ -21,7 +21,11 @@ const PLAN: MeasurementPlan = {
   answers: DEFAULT_ANSWERS,
 };
 
-async function measureScripts(scripts: Record<string, Script>, faults: ScriptedFaults = {}) {
+async function measureScripts(
+  scripts: Record<string, Script>,
+  faults: ScriptedFaults = {},
+  plan: MeasurementPlan = PLAN,
+) {
   const peers = await Promise.all(
     Object.entries(scripts).map(([name, script]) => startScriptedPeer(name, script, faults)),
   );
@@ -33,8 +37,13 @@ async function measureScripts(scripts: Record<string, Script>, faults: ScriptedF
       deadlineMs: 5000,
       onAnswer: () => void answers++,
     };
-    const measurement = await measure(clients.peers, PLAN, context);
-    return { measurement, requests: peers.map(({ requests }) => requests), answers };
+    const measurement = await measure(clients.peers, plan, context);
+    return {
+      measurement,
+      requests: peers.map(({ requests }) => requests),
+      scored: peers.map(({ scoreRequests }) => scoreRequests),
+      answers,
+    };
   } finally {
     await Promise.all(peers.map((peer) => peer[Symbol.asyncDispose]()));
   }
@@ -109,11 +118,84 @@ test('a peer that breaks its contract, or changes while it is measured, is named
     measureScripts({ ant: rightBelow(9) }, { forgetLast: true }),
     /Peer ant left 1 of \d items unanswered/,
   );
+  await assert.rejects(
+    measureScripts({ ant: rightBelow(9) }, { changingCalls: true }),
+    /ant changed from version 4 to 5 while it was measured/,
+  );
   await assert.rejects(measureScripts({ ant: rightBelow(9) }, { changing: true }), (error) => {
     assert.ok(isParleyError(error, 'VERSION_MISMATCH'));
     assert.match(error.message, /ant changed from version 4 to 5 .* while it was measured/);
     return true;
   });
+});
+
+test('a question is asked inside its template, and numbers are graded with the tolerance', async () => {
+  const plan = { ...PLAN, promptTemplate: 'Q: {question} {x}', tolerance: 0.5 };
+  const { measurement, requests } = await measureScripts({ a: () => ({ text: '1.1' }) }, {}, plan);
+  assert.deepEqual(
+    requests[0]?.[0]?.items.map(({ question }) => question),
+    ['Q: 1? {x}', 'Q: 2? {x}', 'Q: 3? {x}', 'Q: 4? {x}'],
+  );
+  assert.deepEqual(
+    measurement.peers[0]?.greedy.map((one) => one?.correct),
+    [true, true, false, false],
+  );
+});
+
+/** Right, wrong and without an answer in turn, by the seed. */
+function mixed() {
+  let count = 0;
+  const texts = ['the answer is 1', 'the answer is 2', 'no idea'];
+  return () => ({ text: texts[count++ % texts.length] ?? '' });
+}
+
+for (const judgesCandidates of [false, true]) {
+  const layout = judgesCandidates ? 'template' : 'question';
+  test(`a peer says yes or no to its own samples, asked by ${layout}`, async () => {
+    const plan = {
+      ...PLAN,
+      questions: PLAN.questions.slice(0, 1),
+      sampledQuestions: 1,
+      verifiers: ['yes-no'] as const,
+    };
+    const { measurement, scored, answers } = await measureScripts(
+      { a: mixed() },
+      {
+        judgesCandidates,
+        score: ({ question, candidate, continuation }) => {
+          const judged = candidate ?? question;
+          if (judged.includes('no idea')) return { reason: 'PROMPT_TOO_LONG' };
+          const says = judged.includes('answer is 1') ? 'yes' : 'no';
+          return { logProb: continuation.toLowerCase() === says ? -0.1 : -3 };
+        },
+      },
+      plan,
+    );
+    const { yesNo, gap } = measurement.peers[0] ?? assert.fail();
+    assert.deepEqual(yesNo, {
+      layout,
+      judged: 2,
+      failures: { PROMPT_TOO_LONG: 1 },
+      gap: { generatorAccuracy: 0.5, selectedAccuracy: 1, gap: 0.5, relativeGap: 1, auc: 1, withinAuc: 1 },
+    });
+    assert.equal(gap?.generatorAccuracy, 1 / 3);
+    const items = scored[0]?.flatMap((request) => request.items) ?? [];
+    assert.deepEqual(
+      items.map(({ continuation }) => continuation),
+      [1, 2, 3].flatMap(() => (judgesCandidates ? ['yes', 'no'] : ['Yes', 'No'])),
+    );
+    const asked = { template: '1?', question: verificationQuestion('1?', 'the answer is 2') };
+    assert.equal(items[0]?.question, asked[layout]);
+    assert.equal(items[0]?.candidate, judgesCandidates ? 'the answer is 2' : undefined);
+    assert.equal(scored[0]?.[0]?.version, 3n, 'no other version may judge');
+    assert.equal(answers, answersOf(plan, 1));
+  });
+}
+
+test('without samples nobody is asked to judge', async () => {
+  const plan = { ...PLAN, sampledQuestions: 0, verifiers: ['yes-no'] as const };
+  const { measurement } = await measureScripts({ a: rightBelow(9) }, {}, plan);
+  assert.equal(measurement.peers[0]?.yesNo, undefined);
 });
 
 const graded = (answer: string | null, correct: boolean, logProb = -1): GradedAnswer => ({
@@ -129,6 +211,12 @@ test('a vote goes by number, then by the most confident answer; silence does not
   assert.equal(vote(graded('7', true, -9), graded('8', false, -1), graded('7', true, -8)), '7');
   assert.equal(vote(graded('7', true, -3), graded('8', false, -1), graded('9', false, -2)), '8');
   assert.equal(vote(graded(null, false, 0), graded('9', false, -50), undefined), '9');
+  assert.equal(vote(graded('9', false, -1), graded('15,9', true, -4), graded('9,15', true, -3)), '9,15');
+  const halves = ['\\frac{\\sqrt3}{3}', '1/\\sqrt{3}'].map((written) => ({
+    ...graded(written, true, -5),
+    written,
+  }));
+  assert.equal(vote(graded('7', false, -1), ...halves), '\\frac{\\sqrt3}{3}');
   assert.equal(majorityVote([graded(null, false)])?.correct, false);
   assert.equal(majorityVote([undefined, undefined]), undefined);
 });
@@ -152,6 +240,17 @@ test('samples give accuracy, pass@k and majority; the gap is what the likelihood
   const peer = { name: 'a', version: 0n, greedy: [], samples, gap: undefined, failures: {} };
   const scores = sampledScores(peer, 3);
   assert.deepEqual([scores?.accuracy, scores?.passAtK, scores?.majority], [0.5, 1, 0.5]);
+  assert.deepEqual(
+    scores?.passAt.map(({ k, value }) => [k, value.toFixed(3)]),
+    [
+      [1, '0.500'],
+      [2, '0.833'],
+      [3, '1.000'],
+    ],
+  );
+  assert.deepEqual([scores?.selfConsistency.value, scores?.selfConsistency.n], [0.5, 2]);
+  assert.equal(scores?.unparseable, 0);
+  assert.equal(shareUnparseable([graded(null, false), graded('1', false), undefined]).value, 0.5);
   const gap = { gap: 0.5, generatorAccuracy: 0.5, selectedAccuracy: 1, relativeGap: 1, auc: 1 };
   const peers = [
     { ...peer, gap },

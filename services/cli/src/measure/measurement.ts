@@ -1,14 +1,25 @@
-import { canonicalAnswer, findAnswer, isSameAnswer, verifierGap } from '@parley/evaluation';
-import type { AnswerOptions, LabelledQuestion, VerifierGap } from '@parley/evaluation';
+import { canonicalAnswer, fillTemplate, findAnswer, isRightAnswer, verifierGap } from '@parley/evaluation';
+import type {
+  AnswerOptions,
+  EqualityOptions,
+  LabelledQuestion,
+  ScoredSample,
+  VerificationLayout,
+  VerifierGap,
+} from '@parley/evaluation';
 import { seedFrom } from '@parley/pst';
-import { askPeer } from './ask-peer.js';
+import { askPeer, requireOneVersion } from './ask-peer.js';
 import type { Answer, AskedPeer } from './ask-peer.js';
+import { judgeResponses } from './judge-responses.js';
+import type { JudgeOptions } from './judge-responses.js';
 import { majorityVote } from './majority-vote.js';
 
 /** One answer to one question, graded. */
 export interface GradedAnswer {
   /** In canonical form; null where the text holds none. */
   answer: string | null;
+  /** The same as the peer wrote it. */
+  written?: string;
   correct: boolean;
   /** Natural log-probability of the whole completion. */
   logProb: number;
@@ -20,6 +31,9 @@ export interface GradedAnswer {
 
 /** Undefined where the peer failed to answer: such a question is left out, never counted as wrong. */
 export type Graded = GradedAnswer | undefined;
+
+/** What judges a peer's own samples: the likelihood it gave them, or whether it says that they are right. */
+export type Verifier = 'likelihood' | 'yes-no';
 
 /** What is asked of every peer. */
 export interface MeasurementPlan {
@@ -34,6 +48,12 @@ export interface MeasurementPlan {
   seed: bigint;
   /** How a final answer is found in a text. */
   answers: AnswerOptions;
+  /** How close numbers must be; see `isRightAnswer` of `@parley/evaluation`. */
+  tolerance?: number;
+  /** What a peer is asked, around `{question}`; the bare question unless given. */
+  promptTemplate?: string;
+  /** The likelihood alone unless given; it costs nothing and is always there. */
+  verifiers?: readonly Verifier[];
 }
 
 /** How a measurement runs. */
@@ -55,9 +75,20 @@ export interface PeerMeasurement {
   samples: readonly (readonly GradedAnswer[])[];
   /** Generator–verifier gap with the likelihood as verifier; undefined if nothing was sampled. */
   gap: VerifierGap | undefined;
-  /** The same with the peer's own yes or no as verifier; undefined if it was not asked. */
-  yesNoGap?: VerifierGap | undefined;
+  /** The same with its yes or no as verifier; undefined if it was not asked. */
+  yesNo?: YesNoMeasurement;
   /** Failed items by reason. */
+  failures: Readonly<Record<string, number>>;
+}
+
+/** What a peer's own yes or no about its samples comes to. */
+export interface YesNoMeasurement {
+  /** Over the samples that it judged; undefined if there are none. */
+  gap: VerifierGap | undefined;
+  /** How it was asked. */
+  layout: VerificationLayout;
+  judged: number;
+  /** Samples that it could not judge, by reason. */
   failures: Readonly<Record<string, number>>;
 }
 
@@ -71,7 +102,8 @@ export interface Measurement {
 
 /** How many answers a measurement asks for, for progress. */
 export function answersOf(plan: MeasurementPlan, peers: number): number {
-  return peers * (plan.questions.length + plan.sampledQuestions * plan.samples);
+  const samples = plan.sampledQuestions * plan.samples;
+  return peers * (plan.questions.length + samples * (asksYesNo(plan) ? 2 : 1));
 }
 
 /**
@@ -95,18 +127,24 @@ async function measurePeer(
   { signal, deadlineMs, onAnswer }: MeasurementContext,
 ): Promise<PeerMeasurement> {
   const failures: Record<string, number> = {};
-  const grade = (answer: Answer | undefined, expected: string): Graded => {
-    if (answer?.ok) return gradeAnswer(answer, expected, plan.answers);
+  const grade = (answer: Answer | undefined, expected: LabelledQuestion): Graded => {
+    if (answer?.ok) return gradeAnswer(answer, expected, plan);
     const reason = answer?.failure.reason ?? 'REMOTE_FAILURE';
     failures[reason] = (failures[reason] ?? 0) + 1;
     return undefined;
   };
+  const { promptTemplate } = plan;
+  const asked = (question: string): string =>
+    promptTemplate === undefined ? question : fillTemplate(promptTemplate, { question });
   const ask = { peer, deadlineMs, signal, onAnswer };
 
   const greedy = await askPeer({
     ...ask,
     requestId: 'measure-greedy',
-    items: plan.questions.map(({ question }, index) => ({ itemId: String(index), question })),
+    items: plan.questions.map(({ question }, index) => ({
+      itemId: String(index),
+      question: asked(question),
+    })),
     sampling: { temperature: 0, topP: 1, maxTokens: plan.maxTokens },
   });
   const sampled = plan.questions.slice(0, plan.sampledQuestions);
@@ -116,40 +154,79 @@ async function measurePeer(
     items: sampled.flatMap(({ question, promptId }, index) =>
       Array.from({ length: plan.samples }, (_, sample) => ({
         itemId: `${index}/${sample}`,
-        question,
+        question: asked(question),
         seed: seedFrom(plan.seed, 'measure', promptId, sample),
       })),
     ),
     sampling: { temperature: plan.sampleTemperature, topP: 1, maxTokens: plan.maxTokens },
   });
-  const graded = sampled.map(({ answer }, index) =>
-    Array.from({ length: plan.samples }, (_, sample) =>
-      grade(samples.answers.get(`${index}/${sample}`), answer),
-    ).filter((one) => one !== undefined),
+  if (samples.answers.size > 0) requireOneVersion(peer.name, [greedy.version, samples.version]);
+  const given = sampled.map((question, index) =>
+    Array.from({ length: plan.samples }, (_, sample) => {
+      const answer = samples.answers.get(`${index}/${sample}`);
+      const graded = grade(answer, question);
+      return graded && answer?.ok ? [{ graded, text: answer.completion.text }] : [];
+    }).flat(),
   );
+  const graded = given.map((list) => list.map((sample) => sample.graded));
   return {
     name: peer.name,
     version: greedy.version,
-    greedy: plan.questions.map(({ answer }, index) => grade(greedy.answers.get(String(index)), answer)),
+    greedy: plan.questions.map((question, index) => grade(greedy.answers.get(String(index)), question)),
     samples: graded,
-    gap: likelihoodGap(graded),
+    gap: gapOf(graded.map((list) => list.map(({ correct, logProb }) => ({ correct, score: logProb })))),
+    ...(asksYesNo(plan) && {
+      yesNo: await yesNoMeasurement(given, sampled, { ...ask, version: samples.version }),
+    }),
     failures,
   };
 }
 
-/** Grades one completion. */
-export function gradeAnswer(answer: Answer & { ok: true }, expected: string, options: AnswerOptions): GradedAnswer {
-  const { text, logProb, completionTokens, meanEntropy } = answer.completion;
-  const given = { logProb, tokens: completionTokens, meanEntropy };
-  const found = findAnswer(text, options);
-  if (found === null) return { answer: null, correct: false, ...given };
-  return { answer: canonicalAnswer(found.answer), correct: isSameAnswer(found.answer, expected), ...given };
+function asksYesNo({ verifiers, sampledQuestions, samples }: MeasurementPlan): boolean {
+  return (verifiers?.includes('yes-no') ?? false) && sampledQuestions * samples > 0;
 }
 
-/** The gap with the completion's own log-likelihood as its score; questions without a sample take no part. */
-function likelihoodGap(samples: readonly (readonly GradedAnswer[])[]): VerifierGap | undefined {
-  const questions = samples
-    .filter((list) => list.length > 0)
-    .map((list) => list.map(({ correct, logProb }) => ({ correct, score: logProb })));
+/** Grades one completion. */
+export function gradeAnswer(
+  answer: Answer & { ok: true },
+  question: LabelledQuestion,
+  { answers, tolerance }: MeasurementPlan,
+): GradedAnswer {
+  const { text, logProb, completionTokens, meanEntropy } = answer.completion;
+  const given = { logProb, tokens: completionTokens, meanEntropy };
+  const found = findAnswer(text, answers);
+  if (found === null) return { answer: null, correct: false, ...given };
+  const options: EqualityOptions = tolerance === undefined ? {} : { tolerance };
+  return {
+    answer: canonicalAnswer(found.answer),
+    written: found.answer,
+    correct: isRightAnswer(found.answer, question, options),
+    ...given,
+  };
+}
+
+/** Lets a peer judge its samples, which are grouped by question. */
+async function yesNoMeasurement(
+  given: readonly (readonly { graded: GradedAnswer; text: string }[])[],
+  questions: readonly LabelledQuestion[],
+  ask: Omit<JudgeOptions, 'responses'>,
+): Promise<YesNoMeasurement> {
+  const responses = given.flatMap((list, index) =>
+    list.map(({ text }) => ({ question: questions[index]?.question ?? '', response: text })),
+  );
+  const { layout, scores, failures } = await judgeResponses({ ...ask, responses });
+  let next = 0;
+  const judged = given.map((list) =>
+    list.flatMap(({ graded }) => {
+      const score = scores[next++];
+      return score === undefined ? [] : [{ correct: graded.correct, score }];
+    }),
+  );
+  return { gap: gapOf(judged), layout, judged: judged.flat().length, failures };
+}
+
+/** Questions without a sample take no part. */
+function gapOf(samples: readonly (readonly ScoredSample[])[]): VerifierGap | undefined {
+  const questions = samples.filter((list) => list.length > 0);
   return questions.length === 0 ? undefined : verifierGap(questions);
 }

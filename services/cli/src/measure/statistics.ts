@@ -19,6 +19,11 @@ export function shareCorrect(graded: readonly Graded[]): Share {
   return { value: right / given.length, ci95: [low, high], n: given.length };
 }
 
+/** The share of answers in whose text none was found; these count as wrong. NaN where nothing was answered. */
+export function shareUnparseable(graded: readonly Graded[]): Share {
+  return shareCorrect(graded.map((one) => one && { ...one, correct: one.answer === null }));
+}
+
 /** The change between two measurements of the same questions, over those that were answered both times. */
 export function change(
   before: readonly Graded[],
@@ -50,8 +55,14 @@ export interface SampledScores {
   /** Chance that one of k samples is right, k being all of them. */
   passAtK: number;
   k: number;
+  /** The same without bias for k of 1, 2, 4, … up to all of them (Chen et al., 2021). */
+  passAt: { k: number; value: number }[];
   /** Share of questions on which the majority of the samples is right. */
   majority: number;
+  /** The same with its interval. */
+  selfConsistency: Share;
+  /** Share of samples that hold no answer; they count as wrong. */
+  unparseable: number;
   questions: number;
 }
 
@@ -59,6 +70,7 @@ export interface SampledScores {
 export function sampledScores({ samples }: PeerMeasurement, perQuestion: number): SampledScores | undefined {
   const whole = samples.filter((list) => list.length === perQuestion);
   if (whole.length === 0 || perQuestion === 0) return undefined;
+  const selfConsistency = shareCorrect(whole.map(majorityVote));
   const mean = (value: (list: readonly GradedAnswer[]) => number) =>
     whole.reduce((sum, list) => sum + value(list), 0) / whole.length;
   const right = (list: readonly GradedAnswer[]) => list.filter(({ correct }) => correct).length;
@@ -66,7 +78,19 @@ export function sampledScores({ samples }: PeerMeasurement, perQuestion: number)
     accuracy: mean((list) => right(list) / list.length),
     passAtK: mean((list) => passAtK(list.length, right(list), perQuestion)),
     k: perQuestion,
-    majority: mean((list) => Number(majorityVote(list)?.correct ?? false)),
+    passAt: powersOfTwo(perQuestion).map((k) => ({
+      k,
+      value: mean((list) => passAtK(list.length, right(list), k)),
+    })),
+    majority: selfConsistency.value,
+    selfConsistency,
+    unparseable: mean((list) => list.filter(({ answer }) => answer === null).length / list.length),
     questions: whole.length,
   };
+}
+
+/** 1, 2, 4, … up to and with `last`. */
+function powersOfTwo(last: number): number[] {
+  const powers = Array.from({ length: Math.floor(Math.log2(last)) + 1 }, (_, exponent) => 2 ** exponent);
+  return powers.at(-1) === last ? powers : [...powers, last];
 }

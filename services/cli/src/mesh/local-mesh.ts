@@ -59,7 +59,13 @@ export async function startLocalMesh(options: LocalMeshOptions): Promise<LocalMe
   const [natsPort = 0, coordinatorPort = 0, pmiPort = 0, ...peerPorts] = await freePorts(3 + peers.length);
   const natsUrl = `nats://${LOOPBACK}:${natsPort}`;
   const context = { state, natsUrl, env };
-  const tuning = { threads: threadsPerPeer(peers.length), train: 'full', device: 'cpu', ...options.tuning };
+  const tuning: PeerTuning = {
+    threads: threadsPerPeer(peers.length),
+    train: 'full',
+    device: 'cpu',
+    quantization: 'none',
+    ...options.tuning,
+  };
 
   await claimStateFolder(state);
   const supervisor = createSupervisor({ ...(onStatus && { onStatus }), ...(timings && { timings }) });

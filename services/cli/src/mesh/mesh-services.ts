@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import type { Quantization } from '@parley/lm';
 import type { ServiceSpec } from '../supervisor/supervised-service.js';
 import { isNatsReady, isServing } from './probes.js';
 import type { StateFolder } from './state-folder.js';
@@ -27,6 +28,7 @@ export interface PeerTuning {
   /** `full`, or `lora:<rank>[:<alpha>]`. */
   train: string;
   device: string;
+  quantization: Quantization;
 }
 
 /** Stopping goes from those that make work to those that hold it. */
@@ -75,6 +77,7 @@ export function peerService(
       PARLEY_SPINNING: 'false',
       PARLEY_TRAIN: tuning.train,
       PARLEY_DEVICE: tuning.device,
+      PARLEY_QUANTIZATION: tuning.quantization,
     },
   });
 }

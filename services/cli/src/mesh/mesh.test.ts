@@ -115,6 +115,7 @@ test('services get their settings, and none that this process happens to have', 
     threads: 2,
     train: 'lora:8',
     device: 'cpu',
+    quantization: 'int8',
   });
   assert.deepEqual(peer.env, {
     PATH: '/bin',
@@ -128,6 +129,7 @@ test('services get their settings, and none that this process happens to have', 
     PARLEY_SPINNING: 'false',
     PARLEY_TRAIN: 'lora:8',
     PARLEY_DEVICE: 'cpu',
+    PARLEY_QUANTIZATION: 'int8',
   });
   assert.equal(peer.logFile, '/s/logs/ant.log');
   assert.ok(coordinatorService(context, 8).stopRank > peer.stopRank);

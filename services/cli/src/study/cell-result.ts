@@ -98,7 +98,7 @@ function peerScores(peer: PeerMeasurement, samples: number): PeerScores {
       powers.map((k) => [String(k), mean(rights.map((right) => passAtK(samples, right, k)))]),
     ),
     gap: peer.gap ?? null,
-    yesNoGap: peer.yesNoGap ?? null,
+    yesNoGap: peer.yesNo?.gap ?? null,
     entropy: mean(given.map(({ meanEntropy }) => meanEntropy)),
     tokens: mean(given.map(({ tokens }) => tokens)),
     unparseable: mean(given.map(({ answer }) => Number(answer === null))),

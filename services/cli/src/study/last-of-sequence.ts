@@ -34,12 +34,12 @@ export async function lastOfSequence(
       sampling: { temperature: 0, topP: 1, maxTokens: plan.maxTokens },
       onAnswer: () => undefined,
     });
-    last = plan.questions.map(({ answer: expected }, i) => {
+    last = plan.questions.map((question, i) => {
       const answer = answers.get(String(i));
       if (!answer?.ok) return undefined;
       const { text } = answer.completion;
       heard[i].push(create(ContributionSchema, { peer: peer.name, speaker, text }));
-      return gradeAnswer(answer, expected, plan.answers);
+      return gradeAnswer(answer, question, plan);
     });
   }
   return last;

@@ -122,6 +122,7 @@ async function measureCell(
     maxTokens: LISTENING.maxResponseTokens,
     seed: BigInt(measure.seed),
     answers: WORD_PROBLEM_ANSWERS,
+    verifiers: ['likelihood', 'yes-no'],
   };
   const context = { signal: cli.signal, deadlineMs: CALL_DEADLINE_MS };
   const measurement = await measureWithProgress(mesh.peers, plan, {
