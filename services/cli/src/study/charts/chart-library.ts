@@ -78,8 +78,8 @@ async function load() {
       import('linkedom'),
       import('@resvg/resvg-js'),
     ]);
-    const { document } = parseHTML('<html></html>');
-    return { plot, document: document as unknown as NonNullable<Plot.PlotOptions['document']>, Resvg };
+    const { document } = parseHTML('<html></html>') as unknown as { document: object };
+    return { plot, document, Resvg };
   } catch (cause) {
     throw new ParleyError(
       'CONFIG_INVALID',

@@ -1,3 +1,4 @@
+import { plural } from '../../output/format.js';
 import { change } from './format-figures.js';
 import { figureColumns, markdownTable } from './markdown.js';
 import type { WeightingContrast, WeightingFigures } from './weighting-figures.js';
@@ -44,7 +45,7 @@ function summary(contrasts: readonly WeightingContrast[]): string {
   const better = judged.filter(({ difference }) => difference.ci95![0] > 0).length;
   const worse = judged.filter(({ difference }) => difference.ci95![1] < 0).length;
   return (
-    `Of ${judged.length} differences, the sigmoid's weights are better in ${better} and worse in ${worse}; ` +
+    `Of ${plural(judged.length, 'difference')}, the sigmoid's weights are better in ${better} and worse in ${worse}; ` +
     `in ${judged.length - better - worse} the interval does not exclude 0. Nothing is corrected for how many there are.`
   );
 }
