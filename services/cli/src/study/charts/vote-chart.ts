@@ -4,8 +4,9 @@ import { CHART_WIDTH } from './chart-library.js';
 import type { Chart, ChartLibrary } from './chart-library.js';
 import { COLOUR } from './colours.js';
 
-const MARGIN = { left: 70, right: 310, top: 20, bottom: 50 };
+const MARGIN = { left: 80, right: 310, top: 20, bottom: 50 };
 const LABEL_PX = 26;
+const TICKS = 8;
 
 interface Point {
   title: string;
@@ -47,21 +48,23 @@ export function voteChart({ plot }: ChartLibrary, { task, rows }: TaskFigures): 
       marginRight: MARGIN.right,
       marginTop: MARGIN.top,
       marginBottom: MARGIN.bottom,
-      x: { domain: x, label: null, grid: true, tickFormat: signed },
-      y: { domain: y, label: null, grid: true, tickFormat: signed },
+      x: { domain: x, label: null, grid: true, ticks: TICKS, tickFormat: signed },
+      y: { domain: y, label: null, grid: true, ticks: TICKS, tickFormat: signed },
       marks: [
         plot.axisX({
           label: 'peers, greedy, alone',
           labelAnchor: 'center',
           labelArrow: 'none',
           labelOffset: 38,
+          ticks: TICKS,
           tickFormat: signed,
         }),
         plot.axisY({
           label: 'vote of the peers',
           labelAnchor: 'center',
           labelArrow: 'none',
-          labelOffset: 48,
+          labelOffset: 58,
+          ticks: TICKS,
           tickFormat: signed,
         }),
         plot.ruleX([0], { stroke: COLOUR.grey }),
