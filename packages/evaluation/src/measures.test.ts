@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { accuracy, gradeAll, isExactMatch, passAtK } from './exact-match.js';
 import { areaUnderCurve, verifierGap, type ScoredSample } from './gap.js';
-import { meanChange, pairedChange, wilsonInterval } from './interval.js';
+import { meanChange, meanChanges, pairedChange, wilsonInterval } from './interval.js';
 
 const near = (actual: number | null, expected: number, tolerance = 1e-9): void =>
   assert.ok(actual !== null && Math.abs(actual - expected) <= tolerance, `${actual} is not ${expected}`);
@@ -54,6 +54,17 @@ describe('interval', () => {
     assert.deepEqual(pairedChange(before, after, { seed: 1n }), change);
     assert.throws(() => pairedChange([true], [], { seed: 1n }), /not 1 and 0/);
     assert.throws(() => meanChange([], { seed: 1n }), /at least one/);
+  });
+
+  it('of many lists is that of each, whatever their lengths', () => {
+    const lists = [7, 30, 7].map((n, list) =>
+      Array.from({ length: n }, (_, i) => ((i * (list + 2)) % 3) - 1),
+    );
+    assert.deepEqual(
+      meanChanges(lists, { seed: 3n }),
+      lists.map((list) => meanChange(list, { seed: 3n })),
+    );
+    assert.throws(() => meanChanges([[1], []], { seed: 1n }), /at least one/);
   });
 
   it('covers the truth about as often as it says', () => {

@@ -75,6 +75,9 @@ export function createProgram(cli: Cli, version: string): Command {
     topologyCommand(cli),
     natsReloadCommand(cli),
   ];
-  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  for (const command of commands) {
+    for (const inner of command.commands) inner.copyInheritedSettings(program);
+    program.addCommand(command.copyInheritedSettings(program));
+  }
   return program;
 }

@@ -20,7 +20,7 @@ export interface StudyResults {
  * @throws ParleyError STUDY_INVALID naming the line that is no result
  */
 export async function openStudyResults(path: string): Promise<StudyResults> {
-  const cells = parse(path, await readWhole(path));
+  const cells = parseResults(path, await readWhole(path));
   const known = new Map(cells.map((cell) => [cell.cell, cell]));
   return {
     path,
@@ -67,7 +67,12 @@ async function readWhole(path: string): Promise<string> {
   return whole;
 }
 
-function parse(path: string, text: string): CellResult[] {
+/**
+ * The results in the text of a file, each of its lines with its line end.
+ *
+ * @throws ParleyError STUDY_INVALID naming the line that is no result
+ */
+export function parseResults(path: string, text: string): CellResult[] {
   const seen = new Map<string, number>();
   return text
     .split('\n')
