@@ -246,7 +246,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
       engine(async () => {
         const known = state.restores.find((entry) => entry.requestId === requestId);
         if (source.case !== 'version' || state.versions[Number(source.value)] === undefined) {
-          throw new ParleyError('BLOB_MISSING', 'A rule peer restores its own versions only');
+          throw new ParleyError('VERSION_NOT_KEPT', `Peer ${name} does not keep that version`);
         }
         let version = known?.version;
         if (version === undefined) {
