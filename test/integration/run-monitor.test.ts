@@ -193,6 +193,54 @@ describe('a peer that turns bad', () => {
     );
   });
 
+  it('rollback: weights that it no longer keeps come from where they were stored', async () => {
+    await using mesh = await startTestMesh();
+    const [, bee] = await startPeers(mesh, { learns: forgets, keepsOnlyLast: true });
+    await complete(mesh, monitored('rollback'), 3);
+    const history = await versions(mesh, 'bee');
+    assert.equal(history[2].cause.case, 'restore');
+    assert.equal(bee.weightsSha256, history[0].weights!.sha256);
+  });
+
+  it('rollback: also where generation runs ahead of training', async () => {
+    await using mesh = await startTestMesh();
+    const [, bee] = await startPeers(mesh, { learns: forgets, latencyMs: 1 });
+    const start = bee.weightsSha256;
+    const recipe = { ...monitored('rollback'), rounds: { ...testRecipe().rounds, maxStaleness: 1 } };
+    await complete(mesh, recipe, 5);
+    const [{ peer, action, version }, ...more] = await verdicts(mesh);
+    assert.deepEqual([peer, action, more.length], ['bee', 'rollback-peer', 0]);
+    assert.ok(version! >= 2n);
+    const good = [start, (await versions(mesh, 'bee'))[0].weights!.sha256];
+    assert.ok(good.includes(bee.weightsSha256), 'it ends with the weights of version 0 or 1');
+  });
+
+  it('with a quorum, one that is lost is not waited for, and is measured before it answers again', async () => {
+    await using mesh = await startTestMesh();
+    const [, , cat] = await startTrio(mesh);
+    const client = mesh.client(await mesh.startCoordinator());
+    await mesh.startPmi();
+    const recipe = monitored('quarantine');
+    const spec = testSpec({ ...recipe, rounds: { ...recipe.rounds, quorum: 2 } });
+    await client.createRun({ requestId: 'r1', spec });
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(POOL + PER_ROUND) });
+    await until(10_000, 'cat to learn', async () => cat.version === 1);
+    await cat.kill();
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(PER_ROUND, 200) });
+    await until(10_000, 'a round without cat', async () => (await generated(mesh)).length === 2);
+    assert.match((await measured(mesh))[1].peers[2].missing!.message, /peer cat/);
+    const back = await mesh.startPeer({ name: 'cat', skills: SKILLS['cat'] });
+    await until(10_000, 'cat to catch up', async () => back.version === 2);
+    await client.submitPrompts({ runId: 'r1', prompts: testPrompts(PER_ROUND, 300), close: true });
+    assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
+    assert.deepEqual(
+      (await generated(mesh)).map(({ peers }) => peers[2].version),
+      [0n, undefined, 2n],
+    );
+    assert.deepEqual((await places(mesh)).slice(2), ['2-0: ant 2, bee 2, cat 2', '3-0: ant 3, bee 3, cat 3']);
+    assert.deepEqual(await ruled(mesh), []);
+  });
+
   it('is judged after the last round too', async () => {
     await using mesh = await startTestMesh();
     const [, bee] = await startPeers(mesh, { learns: forgets });

@@ -63,6 +63,8 @@ export interface RulePeerOptions {
   says?: (question: string, version: number) => string | undefined;
   /** Skills that an update is to make, in place of those that it teaches. */
   learns?: (skills: Record<Operator, number>, version: number) => Record<Operator, number>;
+  /** Restores weights that it is shown, and no version by its number. */
+  keepsOnlyLast?: boolean;
   /** What every Score call fails with, while this returns an error. */
   failScore?: () => ParleyError | undefined;
   /** It takes calls and answers none, while this says so. */
@@ -245,19 +247,24 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
     restore: ({ requestId, source, reason }) =>
       engine(async () => {
         const known = state.restores.find((entry) => entry.requestId === requestId);
-        if (source.case !== 'version' || state.versions[Number(source.value)] === undefined) {
-          throw new ParleyError('VERSION_NOT_KEPT', `Peer ${name} does not keep that version`);
-        }
         let version = known?.version;
         if (version === undefined) {
+          const skills =
+            source.case === 'weights'
+              ? state.versions.find((_, at) => sha256(weightsAt(at)) === source.value.sha256)
+              : options.keepsOnlyLast
+                ? undefined
+                : state.versions[Number(source.value)];
+          if (skills === undefined)
+            throw new ParleyError('VERSION_NOT_KEPT', `Peer ${name} does not keep that version`);
           version = current() + 1;
           state.restores.push({ requestId, version });
-          await commit({ ...state.versions[Number(source.value)] });
+          await commit({ ...skills });
         }
         const value = {
           $typeName: 'parley.v1.AppliedRestore' as const,
           requestId,
-          restoredVersion: source.value,
+          ...(source.case === 'version' && { restoredVersion: source.value }),
           reason,
         };
         return { committed: await announce(version, { case: 'restore', value }, 0) };
