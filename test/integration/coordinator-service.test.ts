@@ -61,16 +61,14 @@ describe('CoordinatorService', () => {
         return true;
       },
     );
-    const guards = {
-      ...testRecipe().guards,
-      agreementRise: 0.05,
-      frozenAgreementDrop: 0.03,
-      canaryDrop: 0.1,
-    };
+    const guards = { ...testRecipe().guards, frozenAgreementDrop: 0.03, canaryDrop: 0.1 };
     await assert.rejects(create(testSpec(testRecipe({ guards }))), (error: Error & { reason: string }) => {
       assert.equal(error.reason, 'RECIPE_INVALID');
-      for (const guard of ['agreementRise', 'frozenAgreementDrop', 'canaryDrop'])
-        assert.match(error.message, new RegExp(`guards\\.${guard}: no service measures its signal yet`));
+      for (const guard of ['frozenAgreementDrop', 'canaryDrop'])
+        assert.match(
+          error.message,
+          new RegExp(`guards\\.${guard} is measured on the monitor pool, and monitor\\.questions is 0`),
+        );
       return true;
     });
     const spec = testSpec();

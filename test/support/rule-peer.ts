@@ -59,6 +59,12 @@ export interface RulePeerOptions {
   refuses?: (question: string) => boolean;
   /** Mean entropy of its answers, where a test wants another than its skills give. */
   entropy?: (version: number) => number;
+  /** What it says whatever its skills, where a test wants to hear something of its own. */
+  says?: (question: string, version: number) => string | undefined;
+  /** Skills that an update is to make, in place of those that it teaches. */
+  learns?: (skills: Record<Operator, number>, version: number) => Record<Operator, number>;
+  /** Restores weights that it is shown, and no version by its number. */
+  keepsOnlyLast?: boolean;
   /** What every Score call fails with, while this returns an error. */
   failScore?: () => ParleyError | undefined;
   /** It takes calls and answers none, while this says so. */
@@ -162,7 +168,8 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
       if (version === undefined) {
         checkWeights(update);
         state.ledger.push({ updateId, version: current() + 1 });
-        version = await commit(train(state.versions[current()], state.versions[0], update));
+        const learned = train(state.versions[current()], state.versions[0], update);
+        version = await commit(options.learns?.(learned, current() + 1) ?? learned);
       }
       const cause = {
         case: 'update' as const,
@@ -209,7 +216,7 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
             yield { ...common, outcome: { case: 'failure', value: { reason: 'PROMPT_TOO_LONG', message } } };
             continue;
           }
-          const value = answer(options, state.versions[version], item, sampling!);
+          const value = answer(options, state.versions[version], version, item, sampling!);
           if (options.entropy) value.meanEntropy = options.entropy(version);
           yield { ...common, outcome: { case: 'completion', value } };
         }
@@ -240,19 +247,24 @@ export async function startRulePeer(options: RulePeerOptions): Promise<RulePeer>
     restore: ({ requestId, source, reason }) =>
       engine(async () => {
         const known = state.restores.find((entry) => entry.requestId === requestId);
-        if (source.case !== 'version' || state.versions[Number(source.value)] === undefined) {
-          throw new ParleyError('BLOB_MISSING', 'A rule peer restores its own versions only');
-        }
         let version = known?.version;
         if (version === undefined) {
+          const skills =
+            source.case === 'weights'
+              ? state.versions.find((_, at) => sha256(weightsAt(at)) === source.value.sha256)
+              : options.keepsOnlyLast
+                ? undefined
+                : state.versions[Number(source.value)];
+          if (skills === undefined)
+            throw new ParleyError('VERSION_NOT_KEPT', `Peer ${name} does not keep that version`);
           version = current() + 1;
           state.restores.push({ requestId, version });
-          await commit({ ...state.versions[Number(source.value)] });
+          await commit({ ...skills });
         }
         const value = {
           $typeName: 'parley.v1.AppliedRestore' as const,
           requestId,
-          restoredVersion: source.value,
+          ...(source.case === 'version' && { restoredVersion: source.value }),
           reason,
         };
         return { committed: await announce(version, { case: 'restore', value }, 0) };
@@ -377,13 +389,14 @@ function finalNumber(text: string): number | undefined {
 }
 
 function answer(
-  { name }: RulePeerOptions,
+  { name, says }: RulePeerOptions,
   skills: Record<Operator, number>,
+  version: number,
   { question, context, seed }: GenerateItem,
   { temperature, maxTokens }: Sampling,
 ) {
   const value = ownAnswer(name, skills, question, context, temperature > 0 ? seed : 0);
-  const words = `I get ${value}. The answer is ${value}`.split(' ');
+  const words = (says?.(question, version) ?? `I get ${value}. The answer is ${value}`).split(' ');
   const finished = words.length < maxTokens;
   const completionTokens = Math.min(words.length + 1, maxTokens);
   const skill = skills[solve(question).operator];

@@ -95,6 +95,7 @@ function rights(identity: Identity, peers: readonly string[]): string[] {
       return [
         'parley.prompts.*',
         'parley.rounds.generated.*.*',
+        'parley.rounds.monitored.*.*',
         'parley.events.*.*.coordinator',
         `$KV.${BUCKETS.runs}.>`,
         `$KV.${BUCKETS.leases}.>`,

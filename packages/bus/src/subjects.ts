@@ -74,6 +74,9 @@ export const subjects = {
     `parley.rounds.generated.${run(runId)}.${round(index)}`,
   /** The round as scored: weights a peer. */
   scored: (runId: string, index: number | bigint) => `parley.rounds.scored.${run(runId)}.${round(index)}`,
+  /** What peers said to the monitor questions before a round, at the first look or at the one after rollbacks. */
+  monitored: (runId: string, index: number | bigint, look: number) =>
+    `parley.rounds.monitored.${run(runId)}.${round(index)}-${counter('look', look)}`,
   /** The weighted update of one peer from one round. */
   update: (peerName: string, runId: string, index: number | bigint) =>
     `parley.updates.${peer(peerName)}.${run(runId)}.${round(index)}`,
@@ -89,6 +92,7 @@ export const subjects = {
 export const filters = {
   generated: (runId?: string) => `parley.rounds.generated.${runId === undefined ? '*' : run(runId)}.*`,
   scored: (runId?: string) => `parley.rounds.scored.${runId === undefined ? '*' : run(runId)}.*`,
+  monitored: (runId?: string) => `parley.rounds.monitored.${runId === undefined ? '*' : run(runId)}.*`,
   /** Updates of one peer, of one run where given. */
   updates: (peerName: string, runId?: string) =>
     `parley.updates.${peer(peerName)}.${runId === undefined ? '*' : run(runId)}.*`,

@@ -1,4 +1,5 @@
 export * from './join-mesh.js';
+export * from './last-good-version.js';
 export * from './peer-directory.js';
 export * from './peer-handle.js';
 export * from './peer-health.js';

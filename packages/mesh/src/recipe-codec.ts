@@ -2,7 +2,7 @@ import { fromJson, toJson } from '@bufbuild/protobuf';
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { RecipeSchema } from '@parley/contracts';
 import type { Recipe as RecipeMessage } from '@parley/contracts';
-import { RECIPE_FIELDS, validateRecipe } from '@parley/pst';
+import { PAPER, RECIPE_FIELDS, validateRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import { ParleyError } from '@parley/runtime';
 
@@ -19,7 +19,8 @@ export function recipeToMessage(recipe: Recipe): RecipeMessage {
  */
 export function recipeFromMessage(message: RecipeMessage | undefined, peers: number): Recipe {
   const json = message === undefined ? {} : toJson(RecipeSchema, message, { alwaysEmitImplicit: true });
-  const recipe = withNulls(json as JsonObject);
+  // Recipes of before there were monitor pools have none.
+  const recipe = withNulls({ monitor: { ...PAPER.monitor }, ...(json as JsonObject) });
   const problems = validateRecipe(recipe, { peers });
   if (problems.length === 0) return recipe as unknown as Recipe;
   const lines = problems.map(({ path, message: text }) => `${path} ${text}`.trim());

@@ -27,19 +27,23 @@ export interface RoundCrew {
   dismiss(): void;
 }
 
-/** @param quorum - peers that must answer; null for all */
+/**
+ * @param quorum - peers that must answer; null for all
+ * @param absent - by name, peers that take no part from the beginning, and why; nobody waits for them
+ */
 export function createRoundCrew(
   handles: readonly PeerHandle[],
   quorum: number | null,
   signal: AbortSignal,
+  absent: ReadonlyMap<string, ItemFailure> = new Map(),
 ): RoundCrew {
   const members = handles.map((handle) => ({
     handle,
     leave: new AbortController(),
-    missing: undefined as ItemFailure | undefined,
+    missing: absent.get(handle.name),
     version: undefined as bigint | undefined,
   }));
-  const needed = quorum ?? handles.length;
+  const needed = quorum ?? members.filter(({ missing }) => missing === undefined).length;
 
   const releaseLost = (): void => {
     for (const member of members) {
@@ -50,7 +54,7 @@ export function createRoundCrew(
       member.leave.abort(new ParleyError('PEER_LOST', health.cause.message));
     }
   };
-  const unwatch = handles.map((handle) => handle.watch(releaseLost));
+  const unwatch = members.flatMap(({ handle, missing }) => (missing ? [] : [handle.watch(releaseLost)]));
   releaseLost();
 
   const work: RoundCrew['work'] = async (peer, task) => {

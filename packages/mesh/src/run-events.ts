@@ -40,10 +40,10 @@ export function createRunEvents(
   const subject = (runId: string, type: string) => subjects.event(runId, type, source);
   return {
     async guard(verdict) {
-      const { runId, round, peer, guard } = verdict;
+      const { runId, round, peer, guard, action } = verdict;
       const options = {
         subject: subject(runId, EVENT_TYPES.guard),
-        id: `${runId}/${round}/${peer}/${guard}`,
+        id: `${runId}/${round}/${peer}/${guard}/${action}`,
       };
       await publisher.append(GuardVerdictSchema, verdict, options);
     },

@@ -13,11 +13,21 @@ export async function readVerdicts(bus: Bus, blobs: BlobReader, runId: string): 
   return found;
 }
 
+/** What keeps a peer from learning. */
+const STOPPING: ReadonlySet<string> = new Set(['stop-peer', 'rollback-peer', 'quarantine-peer']);
+
 /** Names of the peers that verdicts keep from learning. */
 export function stoppedBy(verdicts: Iterable<GuardVerdict>): Set<string> {
   const names = new Set<string>();
-  for (const { action, peer } of verdicts) {
-    if (action === 'stop-peer' || action === 'rollback-peer') names.add(peer);
-  }
+  for (const { action, peer } of verdicts) if (STOPPING.has(action)) names.add(peer);
   return names;
+}
+
+/** The peers that verdicts leave out altogether, by name, each with the verdict. */
+export function quarantinedBy(verdicts: Iterable<GuardVerdict>): Map<string, GuardVerdict> {
+  const found = new Map<string, GuardVerdict>();
+  for (const verdict of verdicts) {
+    if (verdict.action === 'quarantine-peer' && !found.has(verdict.peer)) found.set(verdict.peer, verdict);
+  }
+  return found;
 }

@@ -1,4 +1,5 @@
-import type { GuardRecipe } from './recipe.js';
+import { logSumExp } from './numbers.js';
+import type { GuardAction, GuardRecipe } from './recipe.js';
 import type { PeerResponse } from './round.js';
 
 /** The guard that fired, named by its field in the recipe. */
@@ -12,8 +13,9 @@ export type GuardName =
   | 'parseableDrop'
   | 'canaryDrop';
 
-/** What must follow from a verdict. `rollback-peer` implies stopping it. */
-export type VerdictAction = 'none' | 'skip-item' | 'stop-peer' | 'rollback-peer';
+/** What must follow from a verdict. All that name a peer imply that it learns no more. */
+export type VerdictAction =
+  'none' | 'skip-item' | 'stop-peer' | 'rollback-peer' | 'quarantine-peer' | 'pause-run';
 
 /** A guard that fired, with its numbers. Guards that did not fire leave no verdict. */
 export interface GuardVerdict {
@@ -40,9 +42,11 @@ export interface PeerSignals {
   readonly parseable: number | null;
   /** Share of monitor questions on which the peer agrees with another current peer. */
   readonly peerAgreement: number | null;
-  /** Share of monitor questions on which it agrees with the vote of the frozen round-0 peers. */
+  /** Share of monitor questions on which it agrees with the vote of the other peers as they were at the start. */
   readonly frozenAgreement: number | null;
-  /** Share of canary questions that it answers the same way when asked again in other words or at random. */
+  /** The same by question: null where there is no such vote, or no answer. Compared pair by pair. */
+  readonly frozenMatches: readonly (boolean | null)[] | null;
+  /** Share of monitor questions that it answers the same way greedily and at random. */
   readonly canaryConsistency: number | null;
 }
 
@@ -97,7 +101,7 @@ function independentAnswerOf(response: PeerResponse): string | null {
 /**
  * Collapse signals of one peer against the start of the run. Every guard that fires gives a verdict; a signal that
  * is NaN fires its guard, since it cannot show that the peer is well. Rising agreement alone is no signal of
- * success or failure: it counts only together with falling agreement with the frozen peers.
+ * success or failure: it can only be asked for beside falling agreement with the frozen peers.
  */
 export function judgePeer(
   guards: GuardRecipe,
@@ -105,11 +109,11 @@ export function judgePeer(
   baseline: PeerSignals,
   current: PeerSignals,
 ): GuardVerdict[] {
-  const action = ({ report: 'none', stop: 'stop-peer', rollback: 'rollback-peer' } as const)[guards.action];
+  const action = ACTIONS[guards.action];
   const verdicts: GuardVerdict[] = [];
   const judge = (
     guard: GuardName,
-    signal: keyof PeerSignals,
+    signal: Exclude<keyof PeerSignals, 'frozenMatches'>,
     threshold: number | null,
     change: (from: number, to: number) => number,
     text: (from: number, to: number) => string,
@@ -130,16 +134,56 @@ export function judgePeer(
   judge('lengthDrift', 'meanTokens', guards.lengthDrift, relativeDrift, numbers('response length (tokens)'));
   judge('parseableDrop', 'parseable', guards.parseableDrop, fall, shares('responses with an answer'));
   judge('canaryDrop', 'canaryConsistency', guards.canaryDrop, fall, shares('canary consistency'));
-  if (guards.agreementRise !== null && !(rise(baseline, current) <= guards.agreementRise)) {
+  const change = pairedChange(baseline.frozenMatches ?? [], current.frozenMatches ?? []);
+  const p = signTest(change.lost, change.gained);
+  const rises = guards.agreementRise === null || !(rise(baseline, current) <= guards.agreementRise);
+  const certain = guards.significance === null || p < guards.significance;
+  if (rises && certain) {
     judge(
       'frozenAgreementDrop',
       'frozenAgreement',
       guards.frozenAgreementDrop,
       fall,
-      shares('agreement with the frozen peers, while agreement among the peers rises,'),
+      (from, to) =>
+        `${shares('agreement with the other peers as they were at the start')(from, to)}, ` +
+        `${change.lost} questions lost and ${change.gained} won, p = ${p.toPrecision(2)}`,
     );
   }
   return verdicts;
+}
+
+const ACTIONS = {
+  report: 'none',
+  stop: 'stop-peer',
+  rollback: 'rollback-peer',
+  quarantine: 'quarantine-peer',
+  pause: 'pause-run',
+} as const satisfies Record<GuardAction, VerdictAction>;
+
+/** On how many questions a peer left a vote that it agreed with, and joined one that it did not. */
+function pairedChange(
+  before: readonly (boolean | null)[],
+  after: readonly (boolean | null)[],
+): { lost: number; gained: number } {
+  const count = (from: boolean, to: boolean): number =>
+    before.filter((agreed, question) => agreed === from && after[question] === to).length;
+  return { lost: count(true, false), gained: count(false, true) };
+}
+
+/**
+ * One-sided exact sign test (McNemar's, exact): the probability of at least `lost` heads in `lost + gained` throws of a
+ * fair coin. 1 when nothing changed.
+ */
+export function signTest(lost: number, gained: number): number {
+  const throws = lost + gained;
+  // log C(n, k) − n log 2, from k = 0 upwards; in logarithms, since 2⁻ⁿ of a large pool is below every double.
+  let logTerm = -throws * Math.LN2;
+  const tail: number[] = [];
+  for (let heads = 0; heads <= throws; heads++) {
+    if (heads >= lost) tail.push(logTerm);
+    logTerm += Math.log(throws - heads) - Math.log(heads + 1);
+  }
+  return Math.min(1, Math.exp(logSumExp(tail)));
 }
 
 function rise(baseline: PeerSignals, current: PeerSignals): number {

@@ -3,6 +3,7 @@ export type { Aggregator, Finding } from './ballot.js';
 export * from './cluster.js';
 export * from './dawid-skene.js';
 export * from './guards.js';
+export * from './monitor.js';
 export * from './order.js';
 export * from './pmi.js';
 export * from './random.js';

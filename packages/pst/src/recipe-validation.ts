@@ -98,7 +98,10 @@ function listFault(values: readonly string[], value: unknown): string | null {
 }
 
 function contradictions(recipe: Recipe, { peers }: RunFacts): RecipeProblem[] {
-  const { generation, aggregate, weight, anchor, guards, rounds, training } = recipe;
+  const { generation, aggregate, weight, anchor, guards, monitor, rounds, training } = recipe;
+  const needsMonitor = (['frozenAgreementDrop', 'canaryDrop'] as const).filter(
+    (guard) => guards[guard] !== null,
+  );
   const { strategy } = aggregate;
   const independent = generation.context === 'independent';
   const filters = [
@@ -191,9 +194,24 @@ function contradictions(recipe: Recipe, { peers }: RunFacts): RecipeProblem[] {
       `is ${guards.minAgreement}, above guards.maxAgreement ${guards.maxAgreement}: every question would be skipped`,
     ],
     [
-      (guards.agreementRise === null) !== (guards.frozenAgreementDrop === null),
+      guards.agreementRise !== null && guards.frozenAgreementDrop === null,
       'guards.agreementRise',
-      'and guards.frozenAgreementDrop make one guard: set both, or set both to null',
+      'changes nothing without guards.frozenAgreementDrop, whose second condition it is; set both, or set it to null',
+    ],
+    ...needsMonitor.map((guard): [boolean, string, string] => [
+      monitor.questions === 0,
+      `guards.${guard}`,
+      'is measured on the monitor pool, and monitor.questions is 0: it would never fire. Give monitor.questions (50 to ' +
+        '200 is usual), or set it to null',
+    ]),
+    [
+      guards.frozenAgreementDrop !== null &&
+        monitor.questions > 0 &&
+        guards.significance !== null &&
+        0.5 ** monitor.questions >= guards.significance,
+      'monitor.questions',
+      `is ${monitor.questions}, too few for guards.frozenAgreementDrop ever to be significant at guards.significance ` +
+        `${guards.significance}; give more`,
     ],
     [
       training.schedule === 'constant' && training.finalLearningRateRatio !== 1,

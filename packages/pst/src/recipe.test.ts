@@ -158,7 +158,17 @@ describe('recipe', () => {
       { guards: { minAgreement: 0.8, maxAgreement: 0.5 } },
       /every question/,
     ],
-    ['half a guard', { guards: { agreementRise: 0.05 } }, /^guards\.agreementRise and/],
+    ['half a guard', { guards: { agreementRise: 0.05 } }, /^guards\.agreementRise changes nothing/],
+    [
+      'an unmeasured guard',
+      { guards: { canaryDrop: 0.1 } },
+      /^guards\.canaryDrop is measured on the monitor pool/,
+    ],
+    [
+      'a pool that can show nothing',
+      { guards: { frozenAgreementDrop: 0.05 }, monitor: { questions: 8 } },
+      /^monitor\.questions is 8, too few/,
+    ],
     ['a constant rate that falls', { training: { finalLearningRateRatio: 0.1 } }, /^training\.final/],
   ];
   for (const [name, override, expected, peers] of contradictions) {

@@ -43,8 +43,11 @@ export type AnchorScope = 'none' | 'all' | 'agreed' | 'abstained' | 'agreed-and-
 /** How the learning rate moves over the optimiser steps of ONE update (see {@link learningRateAt}). */
 export type LearningRateSchedule = 'constant' | 'linear';
 
-/** What happens when a collapse guard fires: record it, stop training that peer, or also restore it. */
-export type GuardAction = 'report' | 'stop' | 'rollback';
+/**
+ * What happens when a collapse guard fires: record it; stop training that peer; also restore its last good version;
+ * leave the peer out of all that follows; pause the run.
+ */
+export type GuardAction = 'report' | 'stop' | 'rollback' | 'quarantine' | 'pause';
 
 /** Answering a question. Tokens are filtered in the order of the fields, after penalty and temperature. */
 export interface GenerationRecipe {
@@ -129,17 +132,34 @@ export interface GuardRecipe {
   minAgreement: number | null;
   /** Relative fall of mean token entropy against the start of the run. */
   entropyDrop: number | null;
-  /** Rise of agreement among the peers that is suspicious together with `frozenAgreementDrop`. */
+  /** Rise of agreement among the peers without which `frozenAgreementDrop` does not fire. */
   agreementRise: number | null;
-  /** Fall of agreement with the frozen round-0 peers that is suspicious together with `agreementRise`. */
+  /** Fall of agreement with the vote of the other peers as they were at the start. Needs a monitor pool. */
   frozenAgreementDrop: number | null;
   /** Relative change of mean response length, either way. */
   lengthDrift: number | null;
   /** Fall of the share of responses with a final answer. */
   parseableDrop: number | null;
-  /** Fall of consistency on the canary questions. */
+  /** Fall of the share of monitor questions answered the same way greedily and at random. Needs a monitor pool. */
   canaryDrop: number | null;
+  /**
+   * `frozenAgreementDrop` fires only if a one-sided sign test over the monitor questions gives a p below this: so many
+   * of them turned away from the vote, so few towards it.
+   */
+  significance: number | null;
   action: GuardAction;
+  /** Lets peers with the same weights train one another. They share their mistakes. */
+  allowClones: boolean;
+}
+
+/** Questions that are asked again and again and never trained on, by which peers are judged. */
+export interface MonitorRecipe {
+  /** The first this many questions of a run; 0: none, and guards judge by the answers of the rounds themselves. */
+  questions: number;
+  /** Rounds from one measurement to the next. There is one before round 0 and one after the last, whatever this says. */
+  everyRounds: number;
+  /** Of the second, sampled answer to each question. */
+  temperature: number;
 }
 
 /** One update of one peer. */
@@ -189,6 +209,7 @@ export interface Recipe {
   target: UpdateTarget;
   anchor: AnchorRecipe;
   guards: GuardRecipe;
+  monitor: MonitorRecipe;
   training: TrainingRecipe;
   rounds: RoundRecipe;
 }
@@ -250,8 +271,11 @@ export const PAPER: Recipe = deepFreeze({
     lengthDrift: 0.3,
     parseableDrop: 0.1,
     canaryDrop: null,
+    significance: 0.002,
     action: 'rollback',
+    allowClones: false,
   },
+  monitor: { questions: 0, everyRounds: 1, temperature: 1 },
   training: {
     learningRate: 2e-4,
     schedule: 'constant',

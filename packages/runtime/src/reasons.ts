@@ -74,6 +74,8 @@ export const REASONS = {
   PEER_UNKNOWN: reason('NOT_FOUND', 'No peer has this name.'),
   PEER_LOST: reason('UNAVAILABLE', 'A peer stopped answering in the middle of its work.'),
   PEER_BUSY: reason('FAILED_PRECONDITION', 'A peer learns in another active run.'),
+  PEERS_ALIKE: reason('FAILED_PRECONDITION', 'Peers of a run have the same weights.'),
+  PEER_QUARANTINED: reason('FAILED_PRECONDITION', 'A guard left a peer out of what follows in its run.'),
   SERVICE_UNAVAILABLE: reason('UNAVAILABLE', 'Nothing answers at a gRPC address.'),
   REMOTE_FAILURE: reason('UNKNOWN', 'A service answered with an error that gives no reason.'),
   UNIMPLEMENTED: reason('UNIMPLEMENTED', 'The service does not offer this method.'),

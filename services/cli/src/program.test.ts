@@ -22,7 +22,9 @@ const COMMANDS = [
   'watch',
   'runs',
   'peers',
+  'ask',
   'eval',
+  'rollback',
   'pull',
   'pretrain',
   'export',
@@ -97,6 +99,12 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['pull', 'file:///models/a'], 2, /lies on this machine already/],
   [['pull', 'a/b', '--token-file', '/no/such/file'], 2, /--token-file \/no\/such\/file: ENOENT/],
   [['up', '--peer', 'a=gs://bucket/a'], 2, /--peer a=gs:\/\/bucket\/a: .* is none of folder, file:/],
+  [['ask'], 2, /Give a question, or a file of them with --questions/],
+  [['ask', 'Why?', '--peer', 'a=.'], 2, /--peer a: only peers that are up can be asked/],
+  [['ask', 'Why?'], 3, /No mesh is up in/],
+  [['rollback', 'ant'], 2, /Say where to: --to VERSION or --last-good, one of them/],
+  [['rollback', 'ant', '--to', '1', '--last-good'], 2, /Say where to/],
+  [['rollback', 'ant', '--to', '1'], 3, /No mesh is up in/],
   [['peers'], 3, /or give the address of a coordinator with --coordinator/],
   [['watch', 'run-1', '--coordinator', '127.0.0.1:1'], 3, /the coordinator at 127\.0\.0\.1:1/],
 ];
@@ -307,6 +315,48 @@ test('eval refuses questions that were trained on, or declares them', async (t) 
   await writeFile(join(cwd, 'trained.txt'), 'four?\n');
   const clean = await runCommandLine(args, { cwd });
   assert.match(clean.stdout, /None of them is among the training prompts of trained\.txt \(1 prompt\)\./);
+});
+
+test('ask takes the vote of the peers, ties by likelihood, and names who is silent', async (t) => {
+  const cwd = await temporaryFolder(t);
+  const says = (text: string, logProb: number) => () => ({ text, logProb });
+  await using ant = await startScriptedPeer('ant', says('I get 7. A: 7', -3));
+  await using bee = await startScriptedPeer('bee', says('A: 8', -1));
+  await using cat = await startScriptedPeer('cat', says('So, A: 7', -2));
+  const peers = [ant, bee, cat].flatMap(({ name, address }) => ['--peer', `${name}=${address}`]);
+  const one = await runCommandLine(['ask', 'What is 3 plus 4?', ...peers], { cwd });
+  assert.deepEqual(
+    [one.code, one.stdout, one.stderr],
+    [0, '7\n\nSo, A: 7\n', '2 of 3 say so; in the words of cat; bee says 8\n'],
+  );
+  assert.equal(cat.requests[0].items[0].context.length, 0);
+  assert.equal(cat.requests[0].sampling!.temperature, 0);
+
+  const tie = ['ask', 'Why?', '--json', ...peers.slice(0, 4), '--peer', 'dog=127.0.0.1:1', '--deadline', '1'];
+  const { stdout, stderr } = await runCommandLine(tie, { cwd });
+  const { answers, silent } = JSON.parse(stdout) as {
+    answers: { answer: string; votes: number; said: { peer: string; answer: string }[] }[];
+    silent: { peer: string }[];
+  };
+  assert.deepEqual([answers[0].answer, answers[0].votes], ['8', 1]);
+  assert.deepEqual(
+    answers[0].said.map(({ peer, answer }) => `${peer} ${answer}`),
+    ['ant 7', 'bee 8'],
+  );
+  assert.deepEqual(
+    silent.map(({ peer }) => peer),
+    ['dog'],
+  );
+  assert.match(stderr, /^dog did not answer: /m);
+
+  const many = ['ask', '--questions', '-', ...peers];
+  const file = await runCommandLine(many, { cwd, stdin: '{"id":"a","question":"1"}\n{"question":"2"}' });
+  assert.equal(file.stdout, 'a\t7\nline-2\t7\n');
+  const nobody = await runCommandLine(['ask', 'Why?', '--peer', 'dog=127.0.0.1:1', '--deadline', '1'], {
+    cwd,
+  });
+  assert.equal(nobody.code, 3, nobody.stderr);
+  assert.match(nobody.stderr, /No peer answered \(dog: /);
 });
 
 test('the installed command runs, and passes its exit code on', async () => {

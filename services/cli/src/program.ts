@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { Cli } from './cli.js';
+import { askCommand } from './commands/ask.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { evalCommand } from './commands/eval.js';
@@ -8,6 +9,7 @@ import { natsReloadCommand } from './commands/nats-reload.js';
 import { peersCommand } from './commands/peers.js';
 import { pretrainCommand } from './commands/pretrain.js';
 import { pullCommand } from './commands/pull.js';
+import { rollbackCommand } from './commands/rollback.js';
 import { runCommand } from './commands/run.js';
 import { runsCommand } from './commands/runs.js';
 import { studyCommand } from './commands/study.js';
@@ -27,6 +29,7 @@ Examples:
     --peer a=./llama --peer b=./qwen               the same with models of your own
   parley run --questions my.jsonl --recipe trust \\
     --set training.learningRate=1e-4               another recipe
+  parley ask "What is 3 plus 4?"                   ask its peers, and take their vote
   parley eval --questions test.jsonl --peer a=./llama
                                                    measure a model
   parley export --model ./llama --out ./llama-adapter \
@@ -66,7 +69,9 @@ export function createProgram(cli: Cli, version: string): Command {
     watchCommand(cli),
     runsCommand(cli),
     peersCommand(cli),
+    askCommand(cli),
     evalCommand(cli),
+    rollbackCommand(cli),
     pullCommand(cli),
     pretrainCommand(cli),
     exportCommand(cli),

@@ -4,7 +4,9 @@ import { RunState } from '@parley/contracts';
 import type { GuardVerdict, Run } from '@parley/contracts';
 import type { PeerDirectory, PeerPool } from '@parley/mesh';
 import type { GeneratedRound } from './generate-round.js';
+import { SHARES } from './monitor-readings.js';
 import { unanimity } from './peer-signals.js';
+import type { Monitored } from './run-monitor.js';
 import { hasEnded } from './run-state.js';
 
 /** What is measured of the coordinator. Every replica tells the same of runs; of rounds, each tells those it made. */
@@ -43,6 +45,26 @@ export const COORDINATOR_METRICS = {
     'Share of the last round in which a call of the peer was under way',
     ['peer'],
   ),
+  monitorShare: gauge(
+    'parley_coordinator_monitor_ratio',
+    'Share of the monitor questions on which the peer, when last asked, agreed with the others as they were at the start, agreed with another peer, said the same in a sample, or gave an answer',
+    ['peer', 'signal'],
+  ),
+  monitorEntropy: gauge(
+    'parley_coordinator_monitor_entropy_nats',
+    'Mean entropy of the answers to the monitor questions, a token',
+    ['peer'],
+  ),
+  monitorTokens: gauge(
+    'parley_coordinator_monitor_answer_tokens',
+    'Mean length of the answers to the monitor questions',
+    ['peer'],
+  ),
+  monitorVersion: gauge(
+    'parley_coordinator_monitor_version',
+    'Version of the peer that was asked the monitor questions last',
+    ['peer'],
+  ),
   verdicts: counter('parley_coordinator_guard_verdicts_total', 'Verdicts of guards', ['guard', 'action']),
   denied: counter(
     'parley_coordinator_calls_denied_total',
@@ -55,6 +77,8 @@ export const COORDINATOR_METRICS = {
 export interface CoordinatorMetrics {
   /** A round was made. */
   round(made: GeneratedRound): void;
+  /** A peer was asked the monitor questions. */
+  monitored(reading: Monitored): void;
   readonly verdict: (verdict: GuardVerdict) => void;
   readonly denied: (reason: string) => void;
   /** A run is as given now. */
@@ -109,6 +133,16 @@ export function createCoordinatorMetrics(parts: CoordinatorMetricsParts): Coordi
       loads.forEach(({ busySeconds }, peer) => {
         metrics.busy.set({ peer: generated.peers[peer].name }, busySeconds / seconds);
       });
+    },
+    monitored({ peer, version, signals }) {
+      const set = (gauge: { set: (value: number) => void }, value: number | null) => {
+        if (value !== null) gauge.set(value);
+      };
+      for (const [signal, name] of Object.entries(SHARES))
+        set(metrics.monitorShare.labels({ peer, signal }), signals[name]);
+      set(metrics.monitorEntropy.labels({ peer }), signals.meanEntropy);
+      set(metrics.monitorTokens.labels({ peer }), signals.meanTokens);
+      metrics.monitorVersion.set({ peer }, Number(version));
     },
     verdict: ({ guard, action }) => metrics.verdicts.inc({ guard, action }),
     denied: (reason) => metrics.denied.inc({ reason }),

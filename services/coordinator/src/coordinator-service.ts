@@ -6,6 +6,7 @@ import type { PeerDirectory, PeerPool, RunEvents } from '@parley/mesh';
 import { ParleyError } from '@parley/runtime';
 import type { CallContext, ServiceImpl } from '@parley/runtime';
 import type { PromptIntake } from './prompt-intake.js';
+import { refuseClones } from './refuse-clones.js';
 import { describe } from './run-progress.js';
 import { checkPrompts, checkRunId, checkRunRequest } from './run-request.js';
 import { hasEnded, newRun, steer } from './run-state.js';
@@ -52,6 +53,11 @@ export function createCoordinatorService(
       const spec = checkRunRequest(request);
       await directory.refresh();
       checkAnnounced(spec.peers, directory);
+      if (!spec.recipe?.guards?.allowClones) {
+        // Those that do not answer yet are looked at when the run begins.
+        const described = await Promise.all(spec.peers.map((name) => describe(pool, name)));
+        refuseClones(described.filter((description) => description !== undefined));
+      }
       await audit(request.requestId, 'CreateRun', context, `peers ${spec.peers.join(', ')}`);
       return { run: await complete(await store.create(newRun(request.requestId, spec, wallClockMs()))) };
     },

@@ -7,7 +7,7 @@ import {
   SamplingSchema,
   ScoreItemSchema,
 } from '@parley/contracts';
-import type { RoundGenerated } from '@parley/contracts';
+import type { ItemFailure, RoundGenerated } from '@parley/contracts';
 import { createRoundCrew } from '@parley/mesh';
 import type { PeerHandle, RoundCrew } from '@parley/mesh';
 import { seedFrom } from '@parley/pst';
@@ -33,6 +33,8 @@ export interface RoundPlan {
   prompts: readonly QueuedPrompt[];
   /** The version each peer is known to have committed. */
   versions: readonly bigint[];
+  /** By name, peers that take no part, and why. */
+  absent: ReadonlyMap<string, ItemFailure>;
 }
 
 /** What generation needs from outside. */
@@ -67,7 +69,8 @@ export async function generateRound(
   const names = peers.map((peer) => peer.name);
   const draft = createRoundDraft({ recipe, seed, round, peers: names, prompts, extractAnswer });
   const broken = new AbortController();
-  const crew = createRoundCrew(peers, recipe.rounds.quorum, AbortSignal.any([signal, broken.signal]));
+  const halt = AbortSignal.any([signal, broken.signal]);
+  const crew = createRoundCrew(peers, recipe.rounds.quorum, halt, plan.absent);
   try {
     await crew.assemble(plan.versions);
     const steps = planRound({

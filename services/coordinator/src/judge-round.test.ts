@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import { FinishReason, RoundGeneratedSchema } from '@parley/contracts';
+import { FinishReason, GuardVerdictSchema, RoundGeneratedSchema } from '@parley/contracts';
 import type { RoundGenerated } from '@parley/contracts';
 import { PAPER } from '@parley/pst';
 import { judgeRound } from './judge-round.js';
@@ -58,6 +58,8 @@ const first = round(0, [
   [{ answer: '3' }, { answer: '3' }, { answer: '3' }],
 ]);
 
+const stop = (peer: string) => create(GuardVerdictSchema, { runId: 'r1', peer, action: 'stop-peer' });
+
 const firsts = new Map(['ant', 'bee', 'cat'].map((name) => [name, first]));
 
 describe('signalsOf', () => {
@@ -86,11 +88,11 @@ describe('judgeRound', () => {
   const collapsed = [[{ answer: '1', entropy: 0.1 }, { answer: '1' }, { answer: '2' }]];
 
   it('finds nothing in a round like the first', () => {
-    assert.deepEqual(judgeRound(RECIPE, firsts, first, new Set()), []);
+    assert.deepEqual(judgeRound(RECIPE, firsts, first, []), []);
   });
 
   it('stops the peer that collapsed, with the numbers', () => {
-    const [verdict, ...more] = judgeRound(RECIPE, firsts, round(4, collapsed), new Set());
+    const [verdict, ...more] = judgeRound(RECIPE, firsts, round(4, collapsed), []);
     assert.equal(more.length, 0);
     const { peer, guard, action, round: index, baseline, threshold } = verdict;
     assert.deepEqual(
@@ -102,8 +104,8 @@ describe('judgeRound', () => {
 
   it('compares a peer with the first round that it took part in, and one that took part in none with nothing', () => {
     const late = round(3, [[{ answer: '1', entropy: 0.1 }, { answer: '1' }, { answer: '2' }]]);
-    assert.deepEqual(judgeRound(RECIPE, new Map([['ant', late]]), round(4, collapsed), new Set()), []);
-    assert.deepEqual(judgeRound(RECIPE, new Map(), round(4, collapsed), new Set()), []);
+    assert.deepEqual(judgeRound(RECIPE, new Map([['ant', late]]), round(4, collapsed), []), []);
+    assert.deepEqual(judgeRound(RECIPE, new Map(), round(4, collapsed), []), []);
   });
 
   it('does not judge by a few answers, as the last round of a run may have', () => {
@@ -118,16 +120,16 @@ describe('judgeRound', () => {
         Array.from({ length: count }, () => collapsed[0]),
       ),
     );
-    const fired = rounds.map((small) => judgeRound(RECIPE, large, small, new Set()).length);
+    const fired = rounds.map((small) => judgeRound(RECIPE, large, small, []).length);
     assert.deepEqual(fired, [0, 1]);
   });
 
   it('does not judge a peer again that was stopped', () => {
-    assert.deepEqual(judgeRound(RECIPE, firsts, round(5, collapsed), new Set(['ant'])), []);
+    assert.deepEqual(judgeRound(RECIPE, firsts, round(5, collapsed), [stop('ant')]), []);
   });
 
   it('pauses the run when fewer than two peers still learn', () => {
-    const verdicts = judgeRound(RECIPE, firsts, round(5, collapsed), new Set(['cat']));
+    const verdicts = judgeRound(RECIPE, firsts, round(5, collapsed), [stop('cat')]);
     assert.deepEqual(
       verdicts.map(({ peer, action }) => [peer, action]),
       [
@@ -152,7 +154,7 @@ describe('judgeRound', () => {
         rejection: 'agreement-gate',
       };
     });
-    const [verdict, ...more] = judgeRound(recipe, firsts, gated, new Set());
+    const [verdict, ...more] = judgeRound(recipe, firsts, gated, []);
     assert.equal(more.length, 0);
     assert.deepEqual([verdict.guard, verdict.action, verdict.threshold], ['maxAgreement', 'skip-item', 0.9]);
     assert.equal(verdict.value, 2 / 3);

@@ -5,9 +5,7 @@ import { stoppedBy, toAnsweredQuestion } from '@parley/mesh';
 import { gateQuestion, judgePeer } from '@parley/pst';
 import type { Recipe, RejectionReason } from '@parley/pst';
 import { signalsOf } from './peer-signals.js';
-
-/** Fewest peers that can still learn from one another. */
-const MIN_LEARNING_PEERS = 2;
+import { tooFewLeft } from './too-few-left.js';
 
 /** A round with a smaller share of the first one's answers, as the last of a run may be, is no measure of a peer. */
 const MIN_SHARE_OF_ANSWERS = 0.5;
@@ -18,16 +16,17 @@ const MIN_SHARE_OF_ANSWERS = 0.5;
  * that is made again is judged again alike.
  *
  * @param firsts - by name, the first round that a peer took part in; peers without one are not judged
- * @param stopped - names of peers that learn no more
+ * @param earlier - verdicts on earlier rounds; a peer that they stopped is not judged again
  */
 export function judgeRound(
   recipe: Recipe,
   firsts: ReadonlyMap<string, RoundGenerated>,
   round: RoundGenerated,
-  stopped: ReadonlySet<string>,
+  earlier: readonly GuardVerdict[],
 ): GuardVerdict[] {
+  const stopped = stoppedBy(earlier);
   const common = { runId: round.runId, round: round.round };
-  const collapsed = round.peers.flatMap(({ name }, peer) => {
+  const collapsed = round.peers.flatMap(({ name, version }, peer) => {
     const first = firsts.get(name);
     if (stopped.has(name) || first === undefined) return [];
     if (answersOf(round, peer) < MIN_SHARE_OF_ANSWERS * answersOf(first, peer)) return [];
@@ -37,23 +36,14 @@ export function judgeRound(
         ...common,
         ...verdict,
         peer: name,
+        ...(version !== undefined && { version }),
         ...(baseline !== null && { baseline }),
       }),
     );
   });
-  const verdicts = [...collapsed, ...gateVerdicts(recipe, round)];
-  const newlyStopped = stoppedBy(collapsed);
-  const learning = round.peers.filter(({ name }) => !stopped.has(name) && !newlyStopped.has(name)).length;
-  if (newlyStopped.size === 0 || learning >= MIN_LEARNING_PEERS) return verdicts;
-  const pause = create(GuardVerdictSchema, {
-    ...common,
-    guard: 'learningPeers',
-    value: learning,
-    threshold: MIN_LEARNING_PEERS,
-    action: 'pause-run',
-    message: `${learning} of ${round.peers.length} peers still learn; the run is paused`,
-  });
-  return [...verdicts, pause];
+  const peers = round.peers.map(({ name }) => name);
+  const pauses = tooFewLeft({ ...common, recipe, peers }, earlier, collapsed);
+  return [...collapsed, ...gateVerdicts(recipe, round), ...pauses];
 }
 
 function answersOf(round: RoundGenerated, peer: number): number {

@@ -2,8 +2,8 @@ import type { Completion, RoundGenerated } from '@parley/contracts';
 import type { PeerSignals } from '@parley/pst';
 
 /**
- * What a round tells about one peer, without labels. Agreement with the frozen peers and consistency on canaries are
- * not measured: nobody asks the frozen peers during a run.
+ * What a round tells about one peer, without labels. Agreement with the frozen peers and consistency are told by a
+ * monitor pool alone: no two rounds have the same questions.
  *
  * @param peer - index in the run's list
  */
@@ -27,6 +27,7 @@ export function signalsOf(round: RoundGenerated, peer: number): PeerSignals {
     parseable: share(parseable),
     peerAgreement: share(agreeing),
     frozenAgreement: null,
+    frozenMatches: null,
     canaryConsistency: null,
   };
 }

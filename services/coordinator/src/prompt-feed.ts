@@ -15,22 +15,45 @@ export interface PromptFeed {
    * @throws the signal's reason
    */
   take(after: bigint, index: number, count: number, signal: AbortSignal): Promise<QueuedPrompt[]>;
+  /**
+   * The first prompts of the run, which are in no round. Waits until they are there, or until no more will come; then
+   * there may be fewer.
+   */
+  pool(signal: AbortSignal): Promise<readonly QueuedPrompt[]>;
+  /** Prompts that ask what one of the pool asks: they are in no round either. */
+  readonly skipped: number;
   /** Prompts read that are not used up yet. */
   readonly waiting: number;
 }
 
-/** @param fail - told if reading ends for another cause than the signal */
+/**
+ * @param poolSize - how many prompts the monitor pool takes
+ * @param fail - told if reading ends for another cause than the signal
+ */
 export function createPromptFeed(
   bus: Bus,
   blobs: BlobReader,
   runId: string,
+  poolSize: number,
   signal: AbortSignal,
   fail: (error: unknown) => void,
 ): PromptFeed {
   const changes = createChanges();
   let queue: Omit<QueuedPrompt, 'index'>[] = [];
+  const pool: QueuedPrompt[] = [];
+  const questionsOfPool = new Set<string>();
+  let skipped = 0;
+  let usedUp = 0n;
   let closed = false;
   let reading = false;
+  const take = (next: Omit<QueuedPrompt, 'index'>): void => {
+    const question = next.prompt.question.trim();
+    if (pool.length < poolSize) {
+      pool.push({ ...next, index: pool.length });
+      questionsOfPool.add(question);
+    } else if (questionsOfPool.has(question)) skipped++;
+    else if (next.sequence > usedUp) queue.push(next);
+  };
   const read = async (fromSequence: number): Promise<void> => {
     const options = {
       stream: STREAMS.prompts,
@@ -45,24 +68,34 @@ export function createPromptFeed(
       signal,
     })) {
       const { event } = message;
-      if (event.case === 'prompt')
-        queue.push({ prompt: event.value, sequence: BigInt(sequence), trace: headers });
+      if (event.case === 'prompt') take({ prompt: event.value, sequence: BigInt(sequence), trace: headers });
       closed ||= event.case === 'closed';
       changes.notify();
       if (closed) return;
     }
   };
+  const begin = (after: bigint): void => {
+    if (reading) return;
+    reading = true;
+    read(poolSize > 0 ? 1 : Number(after) + 1).catch((error: unknown) => {
+      if (!signal.aborted) fail(error);
+    });
+  };
   return {
     get waiting() {
       return queue.length;
     },
+    get skipped() {
+      return skipped;
+    },
+    async pool(waitSignal) {
+      begin(0n);
+      await changes.until(() => closed || pool.length >= poolSize, waitSignal);
+      return pool;
+    },
     async take(after, index, count, waitSignal) {
-      if (!reading) {
-        reading = true;
-        read(Number(after) + 1).catch((error: unknown) => {
-          if (!signal.aborted) fail(error);
-        });
-      }
+      usedUp = after;
+      begin(after);
       queue = queue.filter(({ sequence }) => sequence > after);
       await changes.until(() => closed || queue.length >= count, waitSignal);
       return queue.slice(0, count).map((prompt, i) => ({ ...prompt, index: index + i }));

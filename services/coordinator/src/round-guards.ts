@@ -1,21 +1,18 @@
-import { RunState } from '@parley/contracts';
 import type { GuardVerdict, RoundGenerated } from '@parley/contracts';
-import { stoppedBy } from '@parley/mesh';
-import type { PeerHandle, RunEvents } from '@parley/mesh';
+import type { PeerHandle } from '@parley/mesh';
 import type { Recipe } from '@parley/pst';
-import { ParleyError, isRetryable } from '@parley/runtime';
-import type { Log } from '@parley/runtime';
 import { judgeRound } from './judge-round.js';
 import type { RunJournal } from './run-journal.js';
+import type { VerdictBook } from './verdict-book.js';
 
-/** The collapse guards of one run at work. */
+/** The guards of one run that look at its rounds: the gates, and without a monitor pool the collapse guards too. */
 export interface RoundGuards {
   /**
    * Publishes the verdicts on a round, before the round itself is published: whoever sees the round sees them. A round
    * that is made again is judged again alike, and nothing is published twice.
    */
   judge(round: RoundGenerated): Promise<void>;
-  /** Rounds whose verdicts take peers back, and are not carried out as far as is known. */
+  /** Verdicts on rounds that take peers back, and are not carried out as far as is known. */
   readonly rollbacks: readonly GuardVerdict[];
   /** Restores those peers. Their updates of earlier rounds must have been applied. */
   rollBack(signal: AbortSignal): Promise<void>;
@@ -23,15 +20,12 @@ export interface RoundGuards {
 
 /** What guards need. */
 export interface RoundGuardsParts {
-  runId: string;
   recipe: Recipe;
   peers: readonly PeerHandle[];
   journal: RunJournal;
-  events: RunEvents;
-  setState: (state: RunState, reason: string) => Promise<void>;
-  /** Told of every new verdict. */
-  onVerdict: (verdict: GuardVerdict) => void;
-  log: Log;
+  book: VerdictBook;
+  /** Restores a peer as a verdict orders. */
+  takeBack: (verdict: GuardVerdict, version: bigint, signal: AbortSignal) => Promise<void>;
 }
 
 /** @param lastRound - the last durable round: earlier verdicts have been carried out */
@@ -39,14 +33,13 @@ export async function createRoundGuards(
   parts: RoundGuardsParts,
   lastRound: RoundGenerated | undefined,
 ): Promise<RoundGuards> {
-  const { runId, recipe, peers, journal, events, setState, onVerdict, log } = parts;
-  const firsts = await firstRounds(parts, lastRound);
-  const verdicts = await journal.verdicts();
-  const idOf = ({ round, peer, guard }: GuardVerdict) => `${round}/${peer}/${guard}`;
-  const known = new Set(verdicts.map(idOf));
-  let rollbacks = verdicts.filter(
-    ({ action, round }) => action === 'rollback-peer' && round === lastRound?.round,
-  );
+  const { recipe, journal, book, takeBack } = parts;
+  const monitored = recipe.monitor.questions > 0;
+  const firsts = monitored ? new Map<string, RoundGenerated>() : await firstRounds(parts, lastRound);
+  const isRollback = ({ action }: GuardVerdict) => action === 'rollback-peer';
+  let rollbacks = monitored
+    ? []
+    : book.all.filter((verdict) => isRollback(verdict) && verdict.round === lastRound?.round);
 
   /** The version of a peer in the last round before `round` that it took part in. */
   const versionBefore = async (peer: string, round: bigint): Promise<bigint> => {
@@ -57,54 +50,23 @@ export async function createRoundGuards(
     }
     return 0n;
   };
-  const restore = async (
-    { peer, round, guard, message }: GuardVerdict,
-    signal: AbortSignal,
-  ): Promise<void> => {
-    const handle = peers.find(({ name }) => name === peer)!;
-    const version = await versionBefore(peer, round);
-    const requestId = `${runId}/${round}/${peer}`;
-    const source = { case: 'version' as const, value: version };
-    await handle.restore({ requestId, source, reason: `guard ${guard}: ${message}` }, signal);
-    log.warn({ peer, version: String(version), guard }, 'a guard took the peer back');
-  };
 
   return {
     get rollbacks() {
       return rollbacks;
     },
     async judge(round) {
-      noteFirst(firsts, round);
-      const stoppedBefore = stoppedBy(verdicts.filter((verdict) => verdict.round < round.round));
-      for (const verdict of judgeRound(recipe, firsts, round, stoppedBefore)) {
-        if (!known.has(idOf(verdict))) {
-          await events.guard(verdict);
-          onVerdict(verdict);
-          log.warn({ ...verdict, round: String(verdict.round) }, 'a guard fired');
-          known.add(idOf(verdict));
-          verdicts.push(verdict);
-        }
-        if (verdict.action === 'pause-run') await setState(RunState.PAUSED, verdict.message);
-        if (verdict.action === 'rollback-peer' && !rollbacks.includes(verdict))
-          rollbacks = [...rollbacks, verdict];
-      }
+      // Peers without a first round to be compared with are not judged: with a monitor pool, they were before the round.
+      if (!monitored) noteFirst(firsts, round);
+      const earlier = book.all.filter((verdict) => verdict.round < round.round);
+      const found = judgeRound(recipe, firsts, round, earlier);
+      for (const verdict of found) await book.enter(verdict);
+      rollbacks = [...rollbacks, ...found.filter(isRollback)];
     },
     async rollBack(signal) {
       const byPeer = new Map(rollbacks.map((verdict) => [verdict.peer, verdict]));
-      for (const verdict of byPeer.values()) {
-        try {
-          await restore(verdict, signal);
-        } catch (error) {
-          signal.throwIfAborted();
-          if (isRetryable(error)) throw error;
-          const why = ParleyError.from(error).message;
-          log.error({ err: error, peer: verdict.peer }, 'a peer could not be taken back');
-          await setState(
-            RunState.PAUSED,
-            `Peer ${verdict.peer} could not be rolled back (${verdict.message}): ${why}`,
-          );
-        }
-      }
+      for (const verdict of byPeer.values())
+        await takeBack(verdict, await versionBefore(verdict.peer, verdict.round), signal);
       rollbacks = [];
     },
   };

@@ -79,7 +79,8 @@ async function underLease(
   const signal = AbortSignal.any([leaseSignal, broken.signal]);
   const facts = runFacts(view.run);
   const peers = facts.peers.map((name) => pool.peer(name));
-  const prompts = createPromptFeed(bus, blobs, runId, signal, (error) => broken.abort(error));
+  const poolSize = facts.recipe.monitor.questions;
+  const prompts = createPromptFeed(bus, blobs, runId, poolSize, signal, (error) => broken.abort(error));
   const removeQueue = metrics.addQueue(() => prompts.waiting);
   let phase = 'apply';
   const unwatch = peers.map((peer) =>

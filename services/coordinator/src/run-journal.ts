@@ -1,7 +1,7 @@
-import { STREAMS, filters, readLast, subjects } from '@parley/bus';
+import { STREAMS, filters, readFrom, readLast, subjects } from '@parley/bus';
 import type { BlobReader, Bus, Publisher } from '@parley/bus';
-import { RoundGeneratedSchema } from '@parley/contracts';
-import type { GuardVerdict, RoundGenerated } from '@parley/contracts';
+import { MonitorMeasuredSchema, RoundGeneratedSchema, VersionCommittedSchema } from '@parley/contracts';
+import type { GuardVerdict, MonitorMeasured, RoundGenerated, VersionCommitted } from '@parley/contracts';
 import { readVerdicts } from '@parley/mesh';
 
 /** What is durable of one run. */
@@ -13,6 +13,12 @@ export interface RunJournal {
   publishRound(round: RoundGenerated): Promise<RoundGenerated>;
   /** Every verdict of the run so far. */
   verdicts(): Promise<GuardVerdict[]>;
+  /** Every measurement of the monitor pool so far, oldest first. */
+  measurements(): Promise<MonitorMeasured[]>;
+  /** Publishes a measurement; returns the one that is durable. */
+  publishMeasurement(measured: MonitorMeasured): Promise<MonitorMeasured>;
+  /** What was published of a version, of this run or not; `undefined` if the stream no longer has it. */
+  committed(peer: string, version: bigint): Promise<VersionCommitted | undefined>;
 }
 
 export function createRunJournal(
@@ -22,6 +28,7 @@ export function createRunJournal(
   runId: string,
 ): RunJournal {
   const rounds = { stream: STREAMS.rounds, schema: RoundGeneratedSchema, blobs };
+  const monitored = { stream: STREAMS.rounds, schema: MonitorMeasuredSchema, blobs };
   const at = async (subject: string) => (await readLast(bus, { ...rounds, subject }))?.message;
   return {
     lastRound: () => at(filters.generated(runId)),
@@ -33,5 +40,24 @@ export function createRunJournal(
       return duplicate ? ((await at(subject)) ?? round) : round;
     },
     verdicts: () => readVerdicts(bus, blobs, runId),
+    async measurements() {
+      const found: MonitorMeasured[] = [];
+      for await (const { message } of readFrom(bus, { ...monitored, filter: filters.monitored(runId) }))
+        found.push(message);
+      return found;
+    },
+    async publishMeasurement(measured) {
+      const { round, look } = measured;
+      const subject = subjects.monitored(runId, round, look);
+      const id = `${runId}/${round}/monitored/${look}`;
+      const { duplicate } = await publisher.publishOnce(MonitorMeasuredSchema, measured, { subject, id });
+      if (!duplicate) return measured;
+      return (await readLast(bus, { ...monitored, subject }))?.message ?? measured;
+    },
+    async committed(peer, version) {
+      const options = { stream: STREAMS.versions, schema: VersionCommittedSchema, blobs };
+      const subject = subjects.version(peer, version);
+      return (await readLast(bus, { ...options, subject }))?.message;
+    },
   };
 }

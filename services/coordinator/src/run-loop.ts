@@ -1,16 +1,23 @@
 import { RunState } from '@parley/contracts';
+import type { GuardVerdict, ItemFailure, MonitorMeasured } from '@parley/contracts';
 import type { PeerHandle, RunEvents, RunFacts } from '@parley/mesh';
 import { ParleyError, inSpan, isParleyError } from '@parley/runtime';
 import type { Log } from '@parley/runtime';
 import type { CoordinatorMetrics } from './coordinator-metrics.js';
 import { generateRound } from './generate-round.js';
 import type { GeneratedRound, RoundTools } from './generate-round.js';
+import { monitorReadings } from './monitor-readings.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
 import type { PromptFeed } from './prompt-feed.js';
+import { refuseClonesAmong } from './refuse-clones.js';
 import type { QueuedPrompt } from './round-draft.js';
 import { createRoundGuards } from './round-guards.js';
 import type { RunJournal } from './run-journal.js';
+import { createRunMonitor, leftOut } from './run-monitor.js';
+import type { Monitored } from './run-monitor.js';
 import type { RunView } from './run-view.js';
+import { takeBack } from './take-back.js';
+import { createVerdictBook } from './verdict-book.js';
 
 /** What a run is driven with. */
 export interface RunLoopParts {
@@ -44,48 +51,80 @@ const NAMED_REFUSALS = 5;
  * @throws the signal's reason, or any failure: those of the bus are worth another try
  */
 export async function runLoop(parts: RunLoopParts, signal: AbortSignal): Promise<void> {
-  const { view, journal, facts, log } = parts;
+  const { view, journal, facts, log, peers } = parts;
   const setState = (state: RunState, reason: string) => view.setState(state, reason);
-  const { promptsPerRound, maxStaleness, quorum } = facts.recipe.rounds;
+  const { recipe } = facts;
+  const { promptsPerRound, maxStaleness, quorum } = recipe.rounds;
   const last = await journal.lastRound();
-  const guards = await createRoundGuards(
-    { ...parts, recipe: facts.recipe, setState, onVerdict: parts.metrics.verdict },
-    last,
+  const book = createVerdictBook(
+    { ...parts, setState, onVerdict: parts.metrics.verdict },
+    await journal.verdicts(),
   );
+  /** Nobody waits for peers that are left out. */
+  const taking = () => {
+    const out = leftOut(book.all);
+    return peers.filter(({ name }) => !out.has(name));
+  };
+  const settled = (before: number, least: number | null, turn: AbortSignal) =>
+    applied(parts, taking(), before - 1, least, turn);
+  const committed = (peer: string, version: bigint) => journal.committed(peer, version);
+  const restore = (verdict: GuardVerdict, version: bigint, turn: AbortSignal) =>
+    takeBack({ ...parts, committed, setState }, verdict, version, turn);
+  const guards = await createRoundGuards({ recipe, peers, journal, book, takeBack: restore }, last);
+  const monitor = await createRunMonitor({
+    ...parts,
+    book,
+    settled: (before, turn) => settled(before, quorum, turn),
+    takeBack: restore,
+    onMeasured: (measured, readings) => reportMonitored(parts, measured, readings),
+  });
+  let begun = last !== undefined || recipe.guards.allowClones;
   let round = last === undefined ? 0 : Number(last.round) + 1;
   let sequence = last?.lastPromptSequence ?? 0n;
 
   /** Waits for what the next round needs. No questions: there is no next round, and all updates are applied. */
   const prepare = async (turn: AbortSignal): Promise<QueuedPrompt[]> => {
     parts.enterPhase('apply');
-    await applied(parts, round - 1 - maxStaleness, quorum, turn);
+    await settled(round - maxStaleness, quorum, turn);
     parts.enterPhase('generate');
     const questions = await parts.prompts.take(sequence, round * promptsPerRound, promptsPerRound, turn);
     if (questions.length > 0) return questions;
     parts.enterPhase('apply');
-    await applied(parts, round - 1, null, turn);
+    await settled(round, null, turn);
     return [];
   };
 
+  /** Who takes no part in the next round; `undefined` if a peer changed while it was measured. */
+  const judge = async (isLast: boolean, turn: AbortSignal) => {
+    parts.enterPhase('generate');
+    if (!begun) await refuseClonesAmong(peers, quorum, turn);
+    begun = true;
+    return unlessMoved(parts, round, turn, () => monitor.before(round, isLast, turn));
+  };
+
   /** Takes peers back as guards have ruled, a paused run's too: the guard may be what paused it. */
-  const takeBack = async (turn: AbortSignal): Promise<void> => {
+  const rollBack = async (turn: AbortSignal): Promise<void> => {
     parts.enterPhase('apply');
-    await applied(parts, round - 1, quorum, turn);
+    await settled(round, quorum, turn);
     await guards.rollBack(turn);
   };
 
   for (;;) {
-    if (guards.rollbacks.length > 0) await view.untilEnded(signal, takeBack);
+    if (guards.rollbacks.length > 0) await view.untilEnded(signal, rollBack);
     if (!(await view.running(signal))) return;
     const questions = await view.whileRunning(signal, prepare);
     if (questions === undefined) continue;
-    if (questions.length === 0) {
-      await view.setState(RunState.COMPLETED, refusals(parts));
+    const isLast = questions.length === 0;
+    if (isLast && (await lacksPool(parts, signal))) return;
+    const absent = await view.untilEnded(signal, (turn) => judge(isLast, turn));
+    if (absent === undefined || view.run.state !== RunState.RUNNING) continue;
+    if (isLast) {
+      await view.setState(RunState.COMPLETED, [...refusals(parts), ...repetitions(parts)].join('; '));
       log.info({ rounds: round }, 'run completed');
       return;
     }
     const durable = await inRoundSpan(parts.runId, round, questions, async () => {
-      const made = await view.untilEnded(signal, (turn) => ask(parts, round, questions, turn));
+      const made = await view.untilEnded(signal, (turn) => ask(parts, round, questions, absent, turn));
       if (made === undefined) return undefined;
       await guards.judge(made.generated);
       const published = await journal.publishRound(made.generated);
@@ -127,7 +166,8 @@ function inRoundSpan<T>(
  * long as enough others have.
  */
 async function applied(
-  { runId, peers, progress }: RunLoopParts,
+  { runId, progress }: RunLoopParts,
+  peers: readonly PeerHandle[],
   round: number,
   quorum: number | null,
   signal: AbortSignal,
@@ -145,25 +185,61 @@ async function applied(
   await progress.until(enough, signal);
 }
 
+/** Fails a run whose monitor pool takes all of its prompts and more. */
+async function lacksPool({ facts, prompts, view }: RunLoopParts, signal: AbortSignal): Promise<boolean> {
+  const { questions } = facts.recipe.monitor;
+  if (questions === 0) return false;
+  const { length } = await prompts.pool(signal);
+  if (length >= questions) return false;
+  await view.setState(
+    RunState.FAILED,
+    `the run has ${length} prompts, and its recipe takes the first ${questions} for monitor.questions: none is left to ` +
+      'train on; submit more, or take fewer',
+  );
+  return true;
+}
+
+/** How many prompts were not trained on because the monitor pool asks the same. */
+function repetitions({ prompts }: RunLoopParts): string[] {
+  if (prompts.skipped === 0) return [];
+  const what = prompts.skipped === 1 ? 'prompt asks' : 'prompts ask';
+  return [`${prompts.skipped} ${what} what the monitor pool asks and took no part`];
+}
+
 /** What a run that is over did not teach its peers; empty if it taught them everything. */
-function refusals({ runId, peers, progress }: RunLoopParts): string {
+function refusals({ runId, peers, progress }: RunLoopParts): string[] {
   const refused = peers.flatMap(({ name }) => progress.of(runId, name).refused);
-  if (refused.length === 0) return '';
+  if (refused.length === 0) return [];
   const more = refused.length > NAMED_REFUSALS ? `, and ${refused.length - NAMED_REFUSALS} more` : '';
-  return `updates that their peers refused were not applied: ${refused.slice(0, NAMED_REFUSALS).join(', ')}${more}`;
+  return [
+    `updates that their peers refused were not applied: ${refused.slice(0, NAMED_REFUSALS).join(', ')}${more}`,
+  ];
 }
 
 /** One round, or `undefined` if a peer's weights changed under it and it must be begun again. */
 async function ask(
-  { runId, facts, peers, tools, progress, log }: RunLoopParts,
+  parts: RunLoopParts,
   round: number,
   prompts: QueuedPrompt[],
+  absent: ReadonlyMap<string, ItemFailure>,
   signal: AbortSignal,
 ): Promise<GeneratedRound | undefined> {
+  const { runId, facts, peers, tools, progress } = parts;
   const { recipe, seed } = facts;
   const versions = peers.map(({ name }) => progress.latest(name)?.version ?? 0n);
+  const plan = { runId, round, peers, recipe, seed, prompts, versions, absent };
+  return unlessMoved(parts, round, signal, () => generateRound(plan, tools, signal));
+}
+
+/** The result of asking peers, or `undefined` if the weights of one changed under it. */
+async function unlessMoved<T>(
+  { log }: RunLoopParts,
+  round: number,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T | undefined> {
   try {
-    return await generateRound({ runId, round, peers, recipe, seed, prompts, versions }, tools, signal);
+    return await work();
   } catch (error) {
     signal.throwIfAborted();
     if (!isParleyError(error, 'VERSION_MISMATCH')) throw error;
@@ -189,5 +265,28 @@ async function report(
     ]);
   } catch (error) {
     log.warn({ err: ParleyError.from(error), round }, 'the metrics of a round were not published');
+  }
+}
+
+/** Shows and publishes what a measurement says of the peers. Nothing depends on it. */
+async function reportMonitored(
+  { runId, events, metrics, log }: RunLoopParts,
+  { round }: MonitorMeasured,
+  readings: readonly Monitored[],
+): Promise<void> {
+  for (const reading of readings) metrics.monitored(reading);
+  try {
+    await Promise.all(
+      readings.flatMap(({ peer, version, signals }) =>
+        monitorReadings(signals).map(({ name, value }) =>
+          events.metric(runId, name, value, { peer, version: String(version), round: String(round) }),
+        ),
+      ),
+    );
+  } catch (error) {
+    log.warn(
+      { err: ParleyError.from(error), round: String(round) },
+      'the metrics of a measurement were not published',
+    );
   }
 }

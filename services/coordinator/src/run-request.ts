@@ -1,6 +1,5 @@
 import type { CreateRunRequest, Prompt, RunSpec } from '@parley/contracts';
 import { recipeFromMessage } from '@parley/mesh';
-import type { Recipe } from '@parley/pst';
 import { ParleyError } from '@parley/runtime';
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
@@ -36,23 +35,8 @@ export function checkRunRequest({ requestId, spec }: CreateRunRequest): RunSpec 
   }
   if (peers.length < 2)
     throw invalid(`spec.peers names ${peers.length} peers; at least two can train one another`);
-  checkGuards(recipeFromMessage(recipe, peers.length));
+  recipeFromMessage(recipe, peers.length);
   return spec;
-}
-
-/** Guards that compare what `signalsOf` does not measure: nobody asks frozen peers or canary questions during a run. */
-const UNMEASURED = ['agreementRise', 'frozenAgreementDrop', 'canaryDrop'] as const;
-
-/** A guard that can never fire would promise a protection that is not there. */
-function checkGuards({ guards }: Recipe): void {
-  const set = UNMEASURED.filter((guard) => guards[guard] !== null).map((guard) => `guards.${guard}`);
-  if (set.length === 0) return;
-  const what = 'no service measures its signal yet, so that it would never fire; set it to null';
-  throw new ParleyError(
-    'RECIPE_INVALID',
-    `The recipe cannot run:\n${set.map((path) => `  ${path}: ${what}`).join('\n')}`,
-    { details: Object.fromEntries(set.map((path) => [path, what])) },
-  );
 }
 
 /** @throws ParleyError REQUEST_INVALID naming the index of the first prompt that cannot be asked */

@@ -15,14 +15,14 @@ import type { Finding } from './finding.js';
 const QUESTIONS = 4;
 
 /**
- * One round that goes the whole way and teaches nothing: AdamW moves a weight by the learning rate at most. No guard
- * judges it.
+ * One round that goes the whole way and teaches nothing, clones neither: AdamW moves a weight by the learning rate at most.
+ * No guard judges it.
  */
 const TINY: Recipe = {
   ...PAPER,
   preset: 'custom',
   generation: { ...PAPER.generation, maxTokens: 32 },
-  guards: { ...PAPER.guards, entropyDrop: null, lengthDrift: null, parseableDrop: null },
+  guards: { ...PAPER.guards, entropyDrop: null, lengthDrift: null, parseableDrop: null, allowClones: true },
   training: { ...PAPER.training, learningRate: 1e-12, minibatchSize: QUESTIONS },
   rounds: { ...PAPER.rounds, promptsPerRound: QUESTIONS, microBatch: QUESTIONS },
 };

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/events.proto.
  */
 export const file_parley_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChZwYXJsZXkvdjEvZXZlbnRzLnByb3RvEglwYXJsZXkudjEiLQoGUHJvbXB0EhEKCXByb21wdF9pZBgBIAEoCRIQCghxdWVzdGlvbhgCIAEoCSIgCg1Qcm9tcHRzQ2xvc2VkEg8KB3Byb21wdHMYASABKAQiZwoLUHJvbXB0RXZlbnQSIwoGcHJvbXB0GAEgASgLMhEucGFybGV5LnYxLlByb21wdEgAEioKBmNsb3NlZBgCIAEoCzIYLnBhcmxleS52MS5Qcm9tcHRzQ2xvc2VkSABCBwoFZXZlbnQi2wEKDlJvdW5kR2VuZXJhdGVkEg4KBnJ1bl9pZBgBIAEoCRINCgVyb3VuZBgCIAEoBBIcChRsYXN0X3Byb21wdF9zZXF1ZW5jZRgDIAEoBBIjCgVwZWVycxgEIAMoCzIULnBhcmxleS52MS5Sb3VuZFBlZXISIwoFaXRlbXMYBSADKAsyFC5wYXJsZXkudjEuUm91bmRJdGVtEg8KB3NlY29uZHMYBiABKAESMQoNY29tcGxldGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoJUm91bmRQZWVyEgwKBG5hbWUYASABKAkSFAoHdmVyc2lvbhgCIAEoBEgAiAEBEicKB21pc3NpbmcYAyABKAsyFi5wYXJsZXkudjEuSXRlbUZhaWx1cmVCCgoIX3ZlcnNpb24ilAEKCVJvdW5kSXRlbRIRCglwcm9tcHRfaWQYASABKAkSEAoIcXVlc3Rpb24YAiABKAkSDQoFb3JkZXIYAyADKA0SKgoJcmVzcG9uc2VzGAQgAygLMhcucGFybGV5LnYxLlBlZXJSZXNwb25zZRInCglhZ2dyZWdhdGUYBSABKAsyFC5wYXJsZXkudjEuQWdncmVnYXRlIo0CCgxQZWVyUmVzcG9uc2USKwoKY29tcGxldGlvbhgBIAEoCzIVLnBhcmxleS52MS5Db21wbGV0aW9uSAASKQoHZmFpbHVyZRgCIAEoCzIWLnBhcmxleS52MS5JdGVtRmFpbHVyZUgAEhkKDGZpbmFsX2Fuc3dlchgDIAEoCUgBiAEBEioKC2luZGVwZW5kZW50GAQgASgLMhUucGFybGV5LnYxLkNvbXBsZXRpb24SJQoYaW5kZXBlbmRlbnRfZmluYWxfYW5zd2VyGAUgASgJSAKIAQFCCQoHb3V0Y29tZUIPCg1fZmluYWxfYW5zd2VyQhsKGV9pbmRlcGVuZGVudF9maW5hbF9hbnN3ZXIirAEKCUFnZ3JlZ2F0ZRIQCghzdHJhdGVneRgBIAEoCRIZCgxmaW5hbF9hbnN3ZXIYAiABKAlIAIgBARIaCg1yZXNwb25zZV9wZWVyGAMgASgNSAGIAQESDgoGbWFyZ2luGAQgASgBEhAKCGFjY2VwdGVkGAUgASgIEhEKCXJlamVjdGlvbhgGIAEoCUIPCg1fZmluYWxfYW5zd2VyQhAKDl9yZXNwb25zZV9wZWVyIpICCgtSb3VuZFNjb3JlZBIOCgZydW5faWQYASABKAkSDQoFcm91bmQYAiABKAQSJAoFcGVlcnMYAyADKAsyFS5wYXJsZXkudjEuUGVlclNjb3JlcxIPCgdzZWNvbmRzGAQgASgBEjEKDWNvbXBsZXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkMKD3Njb3Jlcl92ZXJzaW9ucxgGIAMoCzIqLnBhcmxleS52MS5Sb3VuZFNjb3JlZC5TY29yZXJWZXJzaW9uc0VudHJ5GjUKE1Njb3JlclZlcnNpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASJpCgpQZWVyU2NvcmVzEgwKBHBlZXIYASABKAkSIwoFaXRlbXMYAiADKAsyFC5wYXJsZXkudjEuSXRlbVNjb3JlEhAKCGJhc2VsaW5lGAMgASgBEhYKDnJlY2VudF9tZWRpYW5zGAQgAygBIuQBCglJdGVtU2NvcmUSIQoUY29uZGl0aW9uYWxfbG9nX3Byb2IYASABKAFIAIgBARIeChFtYXJnaW5hbF9sb2dfcHJvYhgCIAEoAUgBiAEBEg4KBnRva2VucxgDIAEoDRIbCg5ub3JtYWxpemVkX3BtaRgEIAEoAUgCiAEBEg4KBndlaWdodBgFIAEoARIVCg1hbmNob3Jfd2VpZ2h0GAYgASgBQhcKFV9jb25kaXRpb25hbF9sb2dfcHJvYkIUChJfbWFyZ2luYWxfbG9nX3Byb2JCEQoPX25vcm1hbGl6ZWRfcG1pIukBCg5XZWlnaHRlZFVwZGF0ZRIRCgl1cGRhdGVfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEg0KBXJvdW5kGAMgASgEEgwKBHBlZXIYBCABKAkSHgoRZ2VuZXJhdGVkX3ZlcnNpb24YBSABKARIAIgBARIkCgVpdGVtcxgGIAMoCzIVLnBhcmxleS52MS5VcGRhdGVJdGVtEi0KCHRyYWluaW5nGAcgASgLMhsucGFybGV5LnYxLlRyYWluaW5nU2V0dGluZ3MSDAoEc2VlZBgIIAEoBEIUChJfZ2VuZXJhdGVkX3ZlcnNpb24izwIKEFZlcnNpb25Db21taXR0ZWQSDAoEcGVlchgBIAEoCRIPCgd2ZXJzaW9uGAIgASgEEhYKDnBhcmVudF92ZXJzaW9uGAMgASgEEioKBnVwZGF0ZRgEIAEoCzIYLnBhcmxleS52MS5BcHBsaWVkVXBkYXRlSAASLAoHcmVzdG9yZRgFIAEoCzIZLnBhcmxleS52MS5BcHBsaWVkUmVzdG9yZUgAEiwKB3dlaWdodHMYBiABKAsyGy5wYXJsZXkudjEuV2VpZ2h0c1JlZmVyZW5jZRIXCg91cGRhdGVzX2FwcGxpZWQYByABKAQSKQoGcmVwb3J0GAggASgLMhkucGFybGV5LnYxLlRyYWluaW5nUmVwb3J0Ei8KC2NvbW1pdF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIHCgVjYXVzZSJBCg1BcHBsaWVkVXBkYXRlEhEKCXVwZGF0ZV9pZBgBIAEoCRIOCgZydW5faWQYAiABKAkSDQoFcm91bmQYAyABKAQiaAoOQXBwbGllZFJlc3RvcmUSEgoKcmVxdWVzdF9pZBgBIAEoCRIdChByZXN0b3JlZF92ZXJzaW9uGAIgASgESACIAQESDgoGcmVhc29uGAMgASgJQhMKEV9yZXN0b3JlZF92ZXJzaW9uIrEBCgxHdWFyZFZlcmRpY3QSDgoGcnVuX2lkGAEgASgJEg0KBXJvdW5kGAIgASgEEgwKBHBlZXIYAyABKAkSDQoFZ3VhcmQYBCABKAkSDQoFdmFsdWUYBSABKAESEQoJdGhyZXNob2xkGAYgASgBEhUKCGJhc2VsaW5lGAcgASgBSACIAQESDgoGYWN0aW9uGAggASgJEg8KB21lc3NhZ2UYCSABKAlCCwoJX2Jhc2VsaW5lIrUBCgZNZXRyaWMSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoARItCgZsYWJlbHMYAyADKAsyHS5wYXJsZXkudjEuTWV0cmljLkxhYmVsc0VudHJ5EjAKDG1lYXN1cmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ5ChBQZWVyQXZhaWxhYmlsaXR5Eg4KBnJ1bl9pZBgBIAEoCRIMCgRwZWVyGAIgASgJEhEKCWF2YWlsYWJsZRgDIAEoCBINCgVwaGFzZRgEIAEoCRIlCgVjYXVzZRgFIAEoCzIWLnBhcmxleS52MS5JdGVtRmFpbHVyZSJoCg5VcGRhdGVSZWplY3RlZBIRCgl1cGRhdGVfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEgwKBHBlZXIYAyABKAkSJQoFY2F1c2UYBCABKAsyFi5wYXJsZXkudjEuSXRlbUZhaWx1cmUiiQEKDk9wZXJhdG9yQWN0aW9uEg4KBnJ1bl9pZBgBIAEoCRINCgVhY3RvchgCIAEoCRIOCgZtZXRob2QYAyABKAkSDgoGZGV0YWlsGAQgASgJEg4KBmNhbGxlchgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcGIGcHJvdG8z", [file_google_protobuf_timestamp, file_parley_v1_types]);
+  fileDesc("ChZwYXJsZXkvdjEvZXZlbnRzLnByb3RvEglwYXJsZXkudjEiLQoGUHJvbXB0EhEKCXByb21wdF9pZBgBIAEoCRIQCghxdWVzdGlvbhgCIAEoCSIgCg1Qcm9tcHRzQ2xvc2VkEg8KB3Byb21wdHMYASABKAQiZwoLUHJvbXB0RXZlbnQSIwoGcHJvbXB0GAEgASgLMhEucGFybGV5LnYxLlByb21wdEgAEioKBmNsb3NlZBgCIAEoCzIYLnBhcmxleS52MS5Qcm9tcHRzQ2xvc2VkSABCBwoFZXZlbnQi2wEKDlJvdW5kR2VuZXJhdGVkEg4KBnJ1bl9pZBgBIAEoCRINCgVyb3VuZBgCIAEoBBIcChRsYXN0X3Byb21wdF9zZXF1ZW5jZRgDIAEoBBIjCgVwZWVycxgEIAMoCzIULnBhcmxleS52MS5Sb3VuZFBlZXISIwoFaXRlbXMYBSADKAsyFC5wYXJsZXkudjEuUm91bmRJdGVtEg8KB3NlY29uZHMYBiABKAESMQoNY29tcGxldGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoJUm91bmRQZWVyEgwKBG5hbWUYASABKAkSFAoHdmVyc2lvbhgCIAEoBEgAiAEBEicKB21pc3NpbmcYAyABKAsyFi5wYXJsZXkudjEuSXRlbUZhaWx1cmVCCgoIX3ZlcnNpb24ilAEKCVJvdW5kSXRlbRIRCglwcm9tcHRfaWQYASABKAkSEAoIcXVlc3Rpb24YAiABKAkSDQoFb3JkZXIYAyADKA0SKgoJcmVzcG9uc2VzGAQgAygLMhcucGFybGV5LnYxLlBlZXJSZXNwb25zZRInCglhZ2dyZWdhdGUYBSABKAsyFC5wYXJsZXkudjEuQWdncmVnYXRlIo0CCgxQZWVyUmVzcG9uc2USKwoKY29tcGxldGlvbhgBIAEoCzIVLnBhcmxleS52MS5Db21wbGV0aW9uSAASKQoHZmFpbHVyZRgCIAEoCzIWLnBhcmxleS52MS5JdGVtRmFpbHVyZUgAEhkKDGZpbmFsX2Fuc3dlchgDIAEoCUgBiAEBEioKC2luZGVwZW5kZW50GAQgASgLMhUucGFybGV5LnYxLkNvbXBsZXRpb24SJQoYaW5kZXBlbmRlbnRfZmluYWxfYW5zd2VyGAUgASgJSAKIAQFCCQoHb3V0Y29tZUIPCg1fZmluYWxfYW5zd2VyQhsKGV9pbmRlcGVuZGVudF9maW5hbF9hbnN3ZXIirAEKCUFnZ3JlZ2F0ZRIQCghzdHJhdGVneRgBIAEoCRIZCgxmaW5hbF9hbnN3ZXIYAiABKAlIAIgBARIaCg1yZXNwb25zZV9wZWVyGAMgASgNSAGIAQESDgoGbWFyZ2luGAQgASgBEhAKCGFjY2VwdGVkGAUgASgIEhEKCXJlamVjdGlvbhgGIAEoCUIPCg1fZmluYWxfYW5zd2VyQhAKDl9yZXNwb25zZV9wZWVyIq4BCg9Nb25pdG9yTWVhc3VyZWQSDgoGcnVuX2lkGAEgASgJEg0KBXJvdW5kGAIgASgEEgwKBGxvb2sYAyABKA0SJwoFcGVlcnMYBCADKAsyGC5wYXJsZXkudjEuTW9uaXRvcmVkUGVlchISCgpwcm9tcHRfaWRzGAUgAygJEjEKDWNvbXBsZXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoQBCg1Nb25pdG9yZWRQZWVyEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoBBInCgdtaXNzaW5nGAMgASgLMhYucGFybGV5LnYxLkl0ZW1GYWlsdXJlEisKB2Fuc3dlcnMYBCADKAsyGi5wYXJsZXkudjEuTW9uaXRvcmVkQW5zd2VyIscBCg9Nb25pdG9yZWRBbnN3ZXISGQoMZmluYWxfYW5zd2VyGAEgASgJSACIAQESGwoOc2FtcGxlZF9hbnN3ZXIYAiABKAlIAYgBARIUCgxtZWFuX2VudHJvcHkYAyABKAESGQoRY29tcGxldGlvbl90b2tlbnMYBCABKA0SJwoHZmFpbHVyZRgFIAEoCzIWLnBhcmxleS52MS5JdGVtRmFpbHVyZUIPCg1fZmluYWxfYW5zd2VyQhEKD19zYW1wbGVkX2Fuc3dlciKSAgoLUm91bmRTY29yZWQSDgoGcnVuX2lkGAEgASgJEg0KBXJvdW5kGAIgASgEEiQKBXBlZXJzGAMgAygLMhUucGFybGV5LnYxLlBlZXJTY29yZXMSDwoHc2Vjb25kcxgEIAEoARIxCg1jb21wbGV0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJDCg9zY29yZXJfdmVyc2lvbnMYBiADKAsyKi5wYXJsZXkudjEuUm91bmRTY29yZWQuU2NvcmVyVmVyc2lvbnNFbnRyeRo1ChNTY29yZXJWZXJzaW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiaQoKUGVlclNjb3JlcxIMCgRwZWVyGAEgASgJEiMKBWl0ZW1zGAIgAygLMhQucGFybGV5LnYxLkl0ZW1TY29yZRIQCghiYXNlbGluZRgDIAEoARIWCg5yZWNlbnRfbWVkaWFucxgEIAMoASLkAQoJSXRlbVNjb3JlEiEKFGNvbmRpdGlvbmFsX2xvZ19wcm9iGAEgASgBSACIAQESHgoRbWFyZ2luYWxfbG9nX3Byb2IYAiABKAFIAYgBARIOCgZ0b2tlbnMYAyABKA0SGwoObm9ybWFsaXplZF9wbWkYBCABKAFIAogBARIOCgZ3ZWlnaHQYBSABKAESFQoNYW5jaG9yX3dlaWdodBgGIAEoAUIXChVfY29uZGl0aW9uYWxfbG9nX3Byb2JCFAoSX21hcmdpbmFsX2xvZ19wcm9iQhEKD19ub3JtYWxpemVkX3BtaSLpAQoOV2VpZ2h0ZWRVcGRhdGUSEQoJdXBkYXRlX2lkGAEgASgJEg4KBnJ1bl9pZBgCIAEoCRINCgVyb3VuZBgDIAEoBBIMCgRwZWVyGAQgASgJEh4KEWdlbmVyYXRlZF92ZXJzaW9uGAUgASgESACIAQESJAoFaXRlbXMYBiADKAsyFS5wYXJsZXkudjEuVXBkYXRlSXRlbRItCgh0cmFpbmluZxgHIAEoCzIbLnBhcmxleS52MS5UcmFpbmluZ1NldHRpbmdzEgwKBHNlZWQYCCABKARCFAoSX2dlbmVyYXRlZF92ZXJzaW9uIs8CChBWZXJzaW9uQ29tbWl0dGVkEgwKBHBlZXIYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIWCg5wYXJlbnRfdmVyc2lvbhgDIAEoBBIqCgZ1cGRhdGUYBCABKAsyGC5wYXJsZXkudjEuQXBwbGllZFVwZGF0ZUgAEiwKB3Jlc3RvcmUYBSABKAsyGS5wYXJsZXkudjEuQXBwbGllZFJlc3RvcmVIABIsCgd3ZWlnaHRzGAYgASgLMhsucGFybGV5LnYxLldlaWdodHNSZWZlcmVuY2USFwoPdXBkYXRlc19hcHBsaWVkGAcgASgEEikKBnJlcG9ydBgIIAEoCzIZLnBhcmxleS52MS5UcmFpbmluZ1JlcG9ydBIvCgtjb21taXRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBwoFY2F1c2UiQQoNQXBwbGllZFVwZGF0ZRIRCgl1cGRhdGVfaWQYASABKAkSDgoGcnVuX2lkGAIgASgJEg0KBXJvdW5kGAMgASgEImgKDkFwcGxpZWRSZXN0b3JlEhIKCnJlcXVlc3RfaWQYASABKAkSHQoQcmVzdG9yZWRfdmVyc2lvbhgCIAEoBEgAiAEBEg4KBnJlYXNvbhgDIAEoCUITChFfcmVzdG9yZWRfdmVyc2lvbiLTAQoMR3VhcmRWZXJkaWN0Eg4KBnJ1bl9pZBgBIAEoCRINCgVyb3VuZBgCIAEoBBIMCgRwZWVyGAMgASgJEg0KBWd1YXJkGAQgASgJEg0KBXZhbHVlGAUgASgBEhEKCXRocmVzaG9sZBgGIAEoARIVCghiYXNlbGluZRgHIAEoAUgAiAEBEg4KBmFjdGlvbhgIIAEoCRIPCgdtZXNzYWdlGAkgASgJEhQKB3ZlcnNpb24YCiABKARIAYgBAUILCglfYmFzZWxpbmVCCgoIX3ZlcnNpb24itQEKBk1ldHJpYxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgBEi0KBmxhYmVscxgDIAMoCzIdLnBhcmxleS52MS5NZXRyaWMuTGFiZWxzRW50cnkSMAoMbWVhc3VyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBInkKEFBlZXJBdmFpbGFiaWxpdHkSDgoGcnVuX2lkGAEgASgJEgwKBHBlZXIYAiABKAkSEQoJYXZhaWxhYmxlGAMgASgIEg0KBXBoYXNlGAQgASgJEiUKBWNhdXNlGAUgASgLMhYucGFybGV5LnYxLkl0ZW1GYWlsdXJlImgKDlVwZGF0ZVJlamVjdGVkEhEKCXVwZGF0ZV9pZBgBIAEoCRIOCgZydW5faWQYAiABKAkSDAoEcGVlchgDIAEoCRIlCgVjYXVzZRgEIAEoCzIWLnBhcmxleS52MS5JdGVtRmFpbHVyZSKJAQoOT3BlcmF0b3JBY3Rpb24SDgoGcnVuX2lkGAEgASgJEg0KBWFjdG9yGAIgASgJEg4KBm1ldGhvZBgDIAEoCRIOCgZkZXRhaWwYBCABKAkSDgoGY2FsbGVyGAUgASgJEigKBHRpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_google_protobuf_timestamp, file_parley_v1_types]);
 
 /**
  * A question, on parley.prompts.<run>. The order of the stream is the order of training.
@@ -192,7 +192,7 @@ export type RoundPeer = Message<"parley.v1.RoundPeer"> & {
   version?: bigint | undefined;
 
   /**
-   * Why the peer is missing from the round; unset if it answered.
+   * Why the peer is missing from the round; unset if it answered. Reason PEER_QUARANTINED: a guard left it out.
    *
    * @generated from field: parley.v1.ItemFailure missing = 3;
    */
@@ -370,6 +370,155 @@ export const AggregateSchema: GenMessage<Aggregate> = /*@__PURE__*/
   messageDesc(file_parley_v1_events, 7);
 
 /**
+ * What peers said to the questions of the monitor pool, on parley.rounds.monitored.<run>.<place>, where the place is
+ * "<round>-<look>". Written before anybody is judged by it, and before the round, so that a coordinator that is replaced
+ * half-way judges alike. A peer whose version has not changed since it was last asked is not asked again.
+ *
+ * @generated from message parley.v1.MonitorMeasured
+ */
+export type MonitorMeasured = Message<"parley.v1.MonitorMeasured"> & {
+  /**
+   * Run it belongs to.
+   *
+   * @generated from field: string run_id = 1;
+   */
+  runId: string;
+
+  /**
+   * The round that it was taken before; after the last round, the number of rounds.
+   *
+   * @generated from field: uint64 round = 2;
+   */
+  round: bigint;
+
+  /**
+   * 0: all peers. 1: those that were rolled back for what they said at look 0, after that.
+   *
+   * @generated from field: uint32 look = 3;
+   */
+  look: number;
+
+  /**
+   * The peers that were asked.
+   *
+   * @generated from field: repeated parley.v1.MonitoredPeer peers = 4;
+   */
+  peers: MonitoredPeer[];
+
+  /**
+   * The questions, by their prompts.
+   *
+   * @generated from field: repeated string prompt_ids = 5;
+   */
+  promptIds: string[];
+
+  /**
+   * When it was complete.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_time = 6;
+   */
+  completeTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message parley.v1.MonitorMeasured.
+ * Use `create(MonitorMeasuredSchema)` to create a new message.
+ */
+export const MonitorMeasuredSchema: GenMessage<MonitorMeasured> = /*@__PURE__*/
+  messageDesc(file_parley_v1_events, 8);
+
+/**
+ * A peer's part in a measurement.
+ *
+ * @generated from message parley.v1.MonitoredPeer
+ */
+export type MonitoredPeer = Message<"parley.v1.MonitoredPeer"> & {
+  /**
+   * Name in the mesh.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Version that answered.
+   *
+   * @generated from field: uint64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * Why the peer did not answer; unset if it did. It takes no part in the round.
+   *
+   * @generated from field: parley.v1.ItemFailure missing = 3;
+   */
+  missing?: ItemFailure | undefined;
+
+  /**
+   * One a question, in the order of MonitorMeasured.prompt_ids. Empty if the peer is missing.
+   *
+   * @generated from field: repeated parley.v1.MonitoredAnswer answers = 4;
+   */
+  answers: MonitoredAnswer[];
+};
+
+/**
+ * Describes the message parley.v1.MonitoredPeer.
+ * Use `create(MonitoredPeerSchema)` to create a new message.
+ */
+export const MonitoredPeerSchema: GenMessage<MonitoredPeer> = /*@__PURE__*/
+  messageDesc(file_parley_v1_events, 9);
+
+/**
+ * What one peer said to one monitor question, alone.
+ *
+ * @generated from message parley.v1.MonitoredAnswer
+ */
+export type MonitoredAnswer = Message<"parley.v1.MonitoredAnswer"> & {
+  /**
+   * Final answer, given greedily. Unset if none could be extracted.
+   *
+   * @generated from field: optional string final_answer = 1;
+   */
+  finalAnswer?: string | undefined;
+
+  /**
+   * Final answer of a sample. Unset if none could be extracted.
+   *
+   * @generated from field: optional string sampled_answer = 2;
+   */
+  sampledAnswer?: string | undefined;
+
+  /**
+   * Of the greedy answer: mean entropy in nats per token.
+   *
+   * @generated from field: double mean_entropy = 3;
+   */
+  meanEntropy: number;
+
+  /**
+   * Of the greedy answer.
+   *
+   * @generated from field: uint32 completion_tokens = 4;
+   */
+  completionTokens: number;
+
+  /**
+   * Why there is no answer; nothing else is set then.
+   *
+   * @generated from field: parley.v1.ItemFailure failure = 5;
+   */
+  failure?: ItemFailure | undefined;
+};
+
+/**
+ * Describes the message parley.v1.MonitoredAnswer.
+ * Use `create(MonitoredAnswerSchema)` to create a new message.
+ */
+export const MonitoredAnswerSchema: GenMessage<MonitoredAnswer> = /*@__PURE__*/
+  messageDesc(file_parley_v1_events, 10);
+
+/**
  * The scores of a round, on parley.rounds.scored.<run>.<round>. Written before any update of the round, so that a
  * scorer that is replaced half-way publishes the same updates.
  *
@@ -425,7 +574,7 @@ export type RoundScored = Message<"parley.v1.RoundScored"> & {
  * Use `create(RoundScoredSchema)` to create a new message.
  */
 export const RoundScoredSchema: GenMessage<RoundScored> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 8);
+  messageDesc(file_parley_v1_events, 11);
 
 /**
  * The scores of one peer's answers in one round.
@@ -467,7 +616,7 @@ export type PeerScores = Message<"parley.v1.PeerScores"> & {
  * Use `create(PeerScoresSchema)` to create a new message.
  */
 export const PeerScoresSchema: GenMessage<PeerScores> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 9);
+  messageDesc(file_parley_v1_events, 12);
 
 /**
  * Score and weight of one peer's answer to one question.
@@ -527,7 +676,7 @@ export type ItemScore = Message<"parley.v1.ItemScore"> & {
  * Use `create(ItemScoreSchema)` to create a new message.
  */
 export const ItemScoreSchema: GenMessage<ItemScore> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 10);
+  messageDesc(file_parley_v1_events, 13);
 
 /**
  * One peer's update of one round, on parley.updates.<peer>.<run>.<round>. Every round yields one for every peer of the
@@ -598,7 +747,7 @@ export type WeightedUpdate = Message<"parley.v1.WeightedUpdate"> & {
  * Use `create(WeightedUpdateSchema)` to create a new message.
  */
 export const WeightedUpdateSchema: GenMessage<WeightedUpdate> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 11);
+  messageDesc(file_parley_v1_events, 14);
 
 /**
  * A committed version, on parley.versions.<peer>.<version>. Weights, optimiser state and ledger were durable before it
@@ -685,7 +834,7 @@ export type VersionCommitted = Message<"parley.v1.VersionCommitted"> & {
  * Use `create(VersionCommittedSchema)` to create a new message.
  */
 export const VersionCommittedSchema: GenMessage<VersionCommitted> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 12);
+  messageDesc(file_parley_v1_events, 15);
 
 /**
  * The update that made a version.
@@ -720,7 +869,7 @@ export type AppliedUpdate = Message<"parley.v1.AppliedUpdate"> & {
  * Use `create(AppliedUpdateSchema)` to create a new message.
  */
 export const AppliedUpdateSchema: GenMessage<AppliedUpdate> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 13);
+  messageDesc(file_parley_v1_events, 16);
 
 /**
  * The restore that made a version.
@@ -755,7 +904,7 @@ export type AppliedRestore = Message<"parley.v1.AppliedRestore"> & {
  * Use `create(AppliedRestoreSchema)` to create a new message.
  */
 export const AppliedRestoreSchema: GenMessage<AppliedRestore> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 14);
+  messageDesc(file_parley_v1_events, 17);
 
 /**
  * A guard's verdict with its numbers, on parley.events.<run>.guard.coordinator.
@@ -806,15 +955,15 @@ export type GuardVerdict = Message<"parley.v1.GuardVerdict"> & {
   threshold: number;
 
   /**
-   * Value in the first round, where the guard compares with it.
+   * Value at the start of the run, where the guard compares with it.
    *
    * @generated from field: optional double baseline = 7;
    */
   baseline?: number | undefined;
 
   /**
-   * What follows: "none", "skip-item", "stop-peer", "rollback-peer" (stopped, and restored to the version before) or
-   * "pause-run".
+   * What follows: "none", "skip-item", "stop-peer", "rollback-peer" (stopped, and restored to an earlier version),
+   * "quarantine-peer" (left out of this round and all later ones) or "pause-run".
    *
    * @generated from field: string action = 8;
    */
@@ -826,6 +975,13 @@ export type GuardVerdict = Message<"parley.v1.GuardVerdict"> & {
    * @generated from field: string message = 9;
    */
   message: string;
+
+  /**
+   * Version of the peer that was judged. Unset where the verdict is about no peer.
+   *
+   * @generated from field: optional uint64 version = 10;
+   */
+  version?: bigint | undefined;
 };
 
 /**
@@ -833,7 +989,7 @@ export type GuardVerdict = Message<"parley.v1.GuardVerdict"> & {
  * Use `create(GuardVerdictSchema)` to create a new message.
  */
 export const GuardVerdictSchema: GenMessage<GuardVerdict> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 15);
+  messageDesc(file_parley_v1_events, 18);
 
 /**
  * A measurement, on parley.events.<run>.metric.<service>.
@@ -875,7 +1031,7 @@ export type Metric = Message<"parley.v1.Metric"> & {
  * Use `create(MetricSchema)` to create a new message.
  */
 export const MetricSchema: GenMessage<Metric> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 16);
+  messageDesc(file_parley_v1_events, 19);
 
 /**
  * A peer that stopped answering, or came back, on parley.events.<run>.peer.<source>: a service,
@@ -925,7 +1081,7 @@ export type PeerAvailability = Message<"parley.v1.PeerAvailability"> & {
  * Use `create(PeerAvailabilitySchema)` to create a new message.
  */
 export const PeerAvailabilitySchema: GenMessage<PeerAvailability> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 17);
+  messageDesc(file_parley_v1_events, 20);
 
 /**
  * An update that a peer refused for good, on parley.events.<run>.rejected.peer-<name>. The peer's weights are unchanged.
@@ -967,7 +1123,7 @@ export type UpdateRejected = Message<"parley.v1.UpdateRejected"> & {
  * Use `create(UpdateRejectedSchema)` to create a new message.
  */
 export const UpdateRejectedSchema: GenMessage<UpdateRejected> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 18);
+  messageDesc(file_parley_v1_events, 21);
 
 /**
  * What an operator asked the coordinator to do, on parley.events.<run>.audit.coordinator. It is durable before it is done,
@@ -1025,5 +1181,5 @@ export type OperatorAction = Message<"parley.v1.OperatorAction"> & {
  * Use `create(OperatorActionSchema)` to create a new message.
  */
 export const OperatorActionSchema: GenMessage<OperatorAction> = /*@__PURE__*/
-  messageDesc(file_parley_v1_events, 19);
+  messageDesc(file_parley_v1_events, 22);
 

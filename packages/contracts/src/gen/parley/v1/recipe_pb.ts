@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/recipe.proto.
  */
 export const file_parley_v1_recipe: GenFile = /*@__PURE__*/
-  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEiiwMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZSLPAQoQR2VuZXJhdGlvbkNob2ljZRIPCgdjb250ZXh0GAEgASgJEhMKC3RlbXBlcmF0dXJlGAIgASgBEg0KBXRvcF9wGAMgASgBEhIKCm1heF90b2tlbnMYBCABKA0SEgoFdG9wX2sYBSABKA1IAIgBARISCgVtaW5fcBgGIAEoAUgBiAEBEh8KEnJlcGV0aXRpb25fcGVuYWx0eRgHIAEoAUgCiAEBQggKBl90b3Bfa0IICgZfbWluX3BCFQoTX3JlcGV0aXRpb25fcGVuYWx0eSJ0Cg9BZ2dyZWdhdGVDaG9pY2USEAoIc3RyYXRlZ3kYASABKAkSEgoKbWluX21hcmdpbhgCIAEoARIlCgV0cnVzdBgDIAEoCzIWLnBhcmxleS52MS5UcnVzdENob2ljZRIUCgxhbnN3ZXJfZm9ybXMYBCADKAkiagoLVHJ1c3RDaG9pY2USEAoIY2x1c3RlcnMYASABKA0SFgoOc3ZkX2RpbWVuc2lvbnMYAiABKA0SGQoRcHJpb3JfcmVsaWFiaWxpdHkYAyABKAESFgoOcHJpb3Jfc3RyZW5ndGgYBCABKAEioAEKDFdlaWdodENob2ljZRIMCgRraW5kGAEgASgJEhMKC3RlbXBlcmF0dXJlGAIgASgBEgwKBGJldGEYAyABKAESEAoIYmFzZWxpbmUYBCABKAkSCwoDbWluGAUgASgBEgsKA21heBgGIAEoARIRCglub3JtYWxpemUYByABKAgSEAoIYWJsYXRpb24YCCABKAkSDgoGYXV0aG9yGAkgASgJIj0KDEFuY2hvckNob2ljZRIKCgJvbhgBIAEoCRIOCgZ3ZWlnaHQYAiABKAESEQoJcmVmZXJlbmNlGAMgASgJIrYDCgtHdWFyZENob2ljZRIbChNpbmRlcGVuZGVudF9zdXBwb3J0GAEgASgIEhoKDW1heF9hZ3JlZW1lbnQYAiABKAFIAIgBARIaCg1taW5fYWdyZWVtZW50GAMgASgBSAGIAQESGQoMZW50cm9weV9kcm9wGAQgASgBSAKIAQESGQoMbGVuZ3RoX2RyaWZ0GAUgASgBSAOIAQESGwoOcGFyc2VhYmxlX2Ryb3AYBiABKAFIBIgBARIbCg5hZ3JlZW1lbnRfcmlzZRgHIAEoAUgFiAEBEiIKFWZyb3plbl9hZ3JlZW1lbnRfZHJvcBgIIAEoAUgGiAEBEhgKC2NhbmFyeV9kcm9wGAkgASgBSAeIAQESDgoGYWN0aW9uGAogASgJQhAKDl9tYXhfYWdyZWVtZW50QhAKDl9taW5fYWdyZWVtZW50Qg8KDV9lbnRyb3B5X2Ryb3BCDwoNX2xlbmd0aF9kcmlmdEIRCg9fcGFyc2VhYmxlX2Ryb3BCEQoPX2FncmVlbWVudF9yaXNlQhgKFl9mcm96ZW5fYWdyZWVtZW50X2Ryb3BCDgoMX2NhbmFyeV9kcm9wIuABCg5UcmFpbmluZ0Nob2ljZRIVCg1sZWFybmluZ19yYXRlGAEgASgBEhAKCHNjaGVkdWxlGAIgASgJEiEKGWZpbmFsX2xlYXJuaW5nX3JhdGVfcmF0aW8YAyABKAESDgoGZXBvY2hzGAQgASgNEhYKDm1pbmliYXRjaF9zaXplGAUgASgNEhUKDW1heF9ncmFkX25vcm0YBiABKAESFAoMd2VpZ2h0X2RlY2F5GAcgASgBEg0KBWJldGExGAggASgBEg0KBWJldGEyGAkgASgBEg8KB2Vwc2lsb24YCiABKAEidAoLUm91bmRDaG9pY2USGQoRcHJvbXB0c19wZXJfcm91bmQYASABKA0SEwoLbWljcm9fYmF0Y2gYAiABKA0SFQoNbWF4X3N0YWxlbmVzcxgDIAEoDRITCgZxdW9ydW0YBCABKA1IAIgBAUIJCgdfcXVvcnVtYgZwcm90bzM");
+  fileDesc("ChZwYXJsZXkvdjEvcmVjaXBlLnByb3RvEglwYXJsZXkudjEitgMKBlJlY2lwZRIOCgZwcmVzZXQYASABKAkSDQoFb3JkZXIYAiABKAkSLwoKZ2VuZXJhdGlvbhgDIAEoCzIbLnBhcmxleS52MS5HZW5lcmF0aW9uQ2hvaWNlEi0KCWFnZ3JlZ2F0ZRgEIAEoCzIaLnBhcmxleS52MS5BZ2dyZWdhdGVDaG9pY2USDgoGc2NvcmVyGAUgASgJEhMKC3Njb3JlZF9zcGFuGAYgASgJEicKBndlaWdodBgHIAEoCzIXLnBhcmxleS52MS5XZWlnaHRDaG9pY2USDgoGdGFyZ2V0GAggASgJEicKBmFuY2hvchgJIAEoCzIXLnBhcmxleS52MS5BbmNob3JDaG9pY2USJgoGZ3VhcmRzGAogASgLMhYucGFybGV5LnYxLkd1YXJkQ2hvaWNlEisKCHRyYWluaW5nGAsgASgLMhkucGFybGV5LnYxLlRyYWluaW5nQ2hvaWNlEiYKBnJvdW5kcxgMIAEoCzIWLnBhcmxleS52MS5Sb3VuZENob2ljZRIpCgdtb25pdG9yGA0gASgLMhgucGFybGV5LnYxLk1vbml0b3JDaG9pY2UizwEKEEdlbmVyYXRpb25DaG9pY2USDwoHY29udGV4dBgBIAEoCRITCgt0ZW1wZXJhdHVyZRgCIAEoARINCgV0b3BfcBgDIAEoARISCgptYXhfdG9rZW5zGAQgASgNEhIKBXRvcF9rGAUgASgNSACIAQESEgoFbWluX3AYBiABKAFIAYgBARIfChJyZXBldGl0aW9uX3BlbmFsdHkYByABKAFIAogBAUIICgZfdG9wX2tCCAoGX21pbl9wQhUKE19yZXBldGl0aW9uX3BlbmFsdHkidAoPQWdncmVnYXRlQ2hvaWNlEhAKCHN0cmF0ZWd5GAEgASgJEhIKCm1pbl9tYXJnaW4YAiABKAESJQoFdHJ1c3QYAyABKAsyFi5wYXJsZXkudjEuVHJ1c3RDaG9pY2USFAoMYW5zd2VyX2Zvcm1zGAQgAygJImoKC1RydXN0Q2hvaWNlEhAKCGNsdXN0ZXJzGAEgASgNEhYKDnN2ZF9kaW1lbnNpb25zGAIgASgNEhkKEXByaW9yX3JlbGlhYmlsaXR5GAMgASgBEhYKDnByaW9yX3N0cmVuZ3RoGAQgASgBIqABCgxXZWlnaHRDaG9pY2USDAoEa2luZBgBIAEoCRITCgt0ZW1wZXJhdHVyZRgCIAEoARIMCgRiZXRhGAMgASgBEhAKCGJhc2VsaW5lGAQgASgJEgsKA21pbhgFIAEoARILCgNtYXgYBiABKAESEQoJbm9ybWFsaXplGAcgASgIEhAKCGFibGF0aW9uGAggASgJEg4KBmF1dGhvchgJIAEoCSI9CgxBbmNob3JDaG9pY2USCgoCb24YASABKAkSDgoGd2VpZ2h0GAIgASgBEhEKCXJlZmVyZW5jZRgDIAEoCSL4AwoLR3VhcmRDaG9pY2USGwoTaW5kZXBlbmRlbnRfc3VwcG9ydBgBIAEoCBIaCg1tYXhfYWdyZWVtZW50GAIgASgBSACIAQESGgoNbWluX2FncmVlbWVudBgDIAEoAUgBiAEBEhkKDGVudHJvcHlfZHJvcBgEIAEoAUgCiAEBEhkKDGxlbmd0aF9kcmlmdBgFIAEoAUgDiAEBEhsKDnBhcnNlYWJsZV9kcm9wGAYgASgBSASIAQESGwoOYWdyZWVtZW50X3Jpc2UYByABKAFIBYgBARIiChVmcm96ZW5fYWdyZWVtZW50X2Ryb3AYCCABKAFIBogBARIYCgtjYW5hcnlfZHJvcBgJIAEoAUgHiAEBEg4KBmFjdGlvbhgKIAEoCRIZCgxzaWduaWZpY2FuY2UYCyABKAFICIgBARIUCgxhbGxvd19jbG9uZXMYDCABKAhCEAoOX21heF9hZ3JlZW1lbnRCEAoOX21pbl9hZ3JlZW1lbnRCDwoNX2VudHJvcHlfZHJvcEIPCg1fbGVuZ3RoX2RyaWZ0QhEKD19wYXJzZWFibGVfZHJvcEIRCg9fYWdyZWVtZW50X3Jpc2VCGAoWX2Zyb3plbl9hZ3JlZW1lbnRfZHJvcEIOCgxfY2FuYXJ5X2Ryb3BCDwoNX3NpZ25pZmljYW5jZSJNCg1Nb25pdG9yQ2hvaWNlEhEKCXF1ZXN0aW9ucxgBIAEoDRIUCgxldmVyeV9yb3VuZHMYAiABKA0SEwoLdGVtcGVyYXR1cmUYAyABKAEi4AEKDlRyYWluaW5nQ2hvaWNlEhUKDWxlYXJuaW5nX3JhdGUYASABKAESEAoIc2NoZWR1bGUYAiABKAkSIQoZZmluYWxfbGVhcm5pbmdfcmF0ZV9yYXRpbxgDIAEoARIOCgZlcG9jaHMYBCABKA0SFgoObWluaWJhdGNoX3NpemUYBSABKA0SFQoNbWF4X2dyYWRfbm9ybRgGIAEoARIUCgx3ZWlnaHRfZGVjYXkYByABKAESDQoFYmV0YTEYCCABKAESDQoFYmV0YTIYCSABKAESDwoHZXBzaWxvbhgKIAEoASJ0CgtSb3VuZENob2ljZRIZChFwcm9tcHRzX3Blcl9yb3VuZBgBIAEoDRITCgttaWNyb19iYXRjaBgCIAEoDRIVCg1tYXhfc3RhbGVuZXNzGAMgASgNEhMKBnF1b3J1bRgEIAEoDUgAiAEBQgkKB19xdW9ydW1iBnByb3RvMw");
 
 /**
  * Every choice of the algorithm. Field for field the JSON that `parley run --recipe` reads. Choices that are words take
@@ -106,6 +106,13 @@ export type Recipe = Message<"parley.v1.Recipe"> & {
    * @generated from field: parley.v1.RoundChoice rounds = 12;
    */
   rounds?: RoundChoice | undefined;
+
+  /**
+   * Questions that are asked again and again and never trained on. Unset: none.
+   *
+   * @generated from field: parley.v1.MonitorChoice monitor = 13;
+   */
+  monitor?: MonitorChoice | undefined;
 };
 
 /**
@@ -378,9 +385,10 @@ export const AnchorChoiceSchema: GenMessage<AnchorChoice> = /*@__PURE__*/
   messageDesc(file_parley_v1_recipe, 5);
 
 /**
- * Which questions are skipped, and when a peer is stopped. Unset: no such guard. What a peer has become is compared with
- * what it was in the first round of the run that it took part in. A round in which it gave less than half as many answers
- * as then, as the last of a run may be, is not judged.
+ * Which questions are skipped, and when a peer is stopped. Unset: no such guard. With a monitor pool, what a peer answers
+ * there is compared with what it answered when it was first asked in the run, and a peer is judged before its answers enter
+ * a round. Without one, its answers of a round are compared with those of the first round that it took part in; a round in
+ * which it gave less than half as many answers as then, as the last of a run may be, is not judged.
  *
  * @generated from message parley.v1.GuardChoice
  */
@@ -428,36 +436,51 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
   parseableDrop?: number | undefined;
 
   /**
-   * Agreement among the peers that rises by more than this is suspicious together with frozen_agreement_drop, and like it
-   * not yet to be set.
+   * Agreement among the peers has to rise by more than this for frozen_agreement_drop to fire. Unset: it need not rise.
    *
    * @generated from field: optional double agreement_rise = 7;
    */
   agreementRise?: number | undefined;
 
   /**
-   * Agreement with the peers as they were at the start that falls by more than this is suspicious together with
-   * agreement_rise. No service measures it yet: CreateRun refuses a recipe that sets it.
+   * Stop a peer whose agreement with the vote of the others as they were at the start falls by more than this. Needs a
+   * monitor pool.
    *
    * @generated from field: optional double frozen_agreement_drop = 8;
    */
   frozenAgreementDrop?: number | undefined;
 
   /**
-   * Consistency on the canary questions that drops by more than this stops a peer. No service measures it yet:
-   * CreateRun refuses a recipe that sets it.
+   * Stop a peer whose greedy and sampled answers are the same on a share of the questions that drops by more than this.
+   * Needs a monitor pool.
    *
    * @generated from field: optional double canary_drop = 9;
    */
   canaryDrop?: number | undefined;
 
   /**
-   * What follows for the peer: "report" (nothing), "stop" (it learns no more in this run) or "rollback" (it is also
-   * restored to the version before).
+   * What follows for the peer: "report" (nothing), "stop" (it learns no more in this run), "rollback" (it is also restored
+   * to its last good version, and left out if that is not good either), "quarantine" (it is left out of all that follows)
+   * or "pause" (the run is paused).
    *
    * @generated from field: string action = 10;
    */
   action: string;
+
+  /**
+   * frozen_agreement_drop fires only if a one-sided sign test over the monitor questions gives a p below this, in (0, 1).
+   * Unset: whatever p.
+   *
+   * @generated from field: optional double significance = 11;
+   */
+  significance?: number | undefined;
+
+  /**
+   * Peers with the same weights may train one another.
+   *
+   * @generated from field: bool allow_clones = 12;
+   */
+  allowClones: boolean;
 };
 
 /**
@@ -466,6 +489,41 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
  */
 export const GuardChoiceSchema: GenMessage<GuardChoice> = /*@__PURE__*/
   messageDesc(file_parley_v1_recipe, 6);
+
+/**
+ * Questions that are asked before rounds and never trained on, by which peers are judged.
+ *
+ * @generated from message parley.v1.MonitorChoice
+ */
+export type MonitorChoice = Message<"parley.v1.MonitorChoice"> & {
+  /**
+   * The first this many prompts of the run. 0: none.
+   *
+   * @generated from field: uint32 questions = 1;
+   */
+  questions: number;
+
+  /**
+   * Rounds from one measurement to the next, at least 1. The first is before round 0, the last after the last round.
+   *
+   * @generated from field: uint32 every_rounds = 2;
+   */
+  everyRounds: number;
+
+  /**
+   * Softmax temperature of the sampled answers, above 0.
+   *
+   * @generated from field: double temperature = 3;
+   */
+  temperature: number;
+};
+
+/**
+ * Describes the message parley.v1.MonitorChoice.
+ * Use `create(MonitorChoiceSchema)` to create a new message.
+ */
+export const MonitorChoiceSchema: GenMessage<MonitorChoice> = /*@__PURE__*/
+  messageDesc(file_parley_v1_recipe, 7);
 
 /**
  * How updates are applied. See TrainingSettings for the meaning of each field.
@@ -549,7 +607,7 @@ export type TrainingChoice = Message<"parley.v1.TrainingChoice"> & {
  * Use `create(TrainingChoiceSchema)` to create a new message.
  */
 export const TrainingChoiceSchema: GenMessage<TrainingChoice> = /*@__PURE__*/
-  messageDesc(file_parley_v1_recipe, 7);
+  messageDesc(file_parley_v1_recipe, 8);
 
 /**
  * How questions are grouped.
@@ -591,5 +649,5 @@ export type RoundChoice = Message<"parley.v1.RoundChoice"> & {
  * Use `create(RoundChoiceSchema)` to create a new message.
  */
 export const RoundChoiceSchema: GenMessage<RoundChoice> = /*@__PURE__*/
-  messageDesc(file_parley_v1_recipe, 8);
+  messageDesc(file_parley_v1_recipe, 9);
 
