@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { RecipeSchema } from '@parley/contracts';
-import { PAPER, RECIPE_FIELDS, TRUST } from '@parley/pst';
+import { PAPER, RECIPE_FIELDS, PRESETS } from '@parley/pst';
 import { recipeFromMessage, recipeToMessage } from './recipe-codec.js';
 
 describe('the recipe on the wire', () => {
-  for (const preset of [PAPER, TRUST]) {
+  for (const preset of Object.values(PRESETS)) {
     it(`carries every field of "${preset.preset}" there and back`, () => {
       const bytes = toBinary(RecipeSchema, recipeToMessage(preset));
       assert.deepEqual(recipeFromMessage(fromBinary(RecipeSchema, bytes), 3), preset);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { PAPER, TRUST, type Recipe } from './recipe.js';
+import { PRESETS, type Recipe } from './recipe.js';
 import { RECIPE_FIELDS, type FieldRule } from './recipe-fields.js';
 
 const WHOSE = { paper: 'paper', reported: 'readers', ours: 'ours' } as const;
@@ -20,12 +20,14 @@ function valueAt(recipe: Recipe, path: string): string {
   return JSON.stringify(found);
 }
 
-test('docs/recipes.md lists every field with its values, whose choice it is, and both presets', () => {
+test('docs/recipes.md lists every field with its values, whose choice it is, and every preset', () => {
   const page = readFileSync(new URL('../../../docs/recipes.md', import.meta.url), 'utf8');
   const written = page.split('\n').filter((line) => line.startsWith('| `'));
   const expected = Object.entries(RECIPE_FIELDS).map(
     ([path, rule]) =>
-      `| \`${path}\` | ${values(rule)} | ${WHOSE[rule.source]} | ${valueAt(PAPER, path)} | ${valueAt(TRUST, path)} |`,
+      `| \`${path}\` | ${values(rule)} | ${WHOSE[rule.source]} | ${Object.values(PRESETS)
+        .map((preset) => valueAt(preset, path))
+        .join(' | ')} |`,
   );
   assert.deepEqual(written, expected);
 });

@@ -40,7 +40,7 @@ const count = (source: Provenance, min: number): FieldRule => ({ type: 'integer'
  * help and the documentation all read this one table.
  */
 export const RECIPE_FIELDS: Readonly<Record<string, FieldRule>> = Object.freeze({
-  preset: choice('ours', 'paper', 'trust', 'custom'),
+  preset: choice('ours', 'paper', 'trust', 'trust-pmi', 'custom'),
   order: choice('paper', 'fixed', 'rotated', 'random'),
   'generation.context': choice('paper', 'sequential', 'independent'),
   'generation.temperature': atLeast('ours', 0),

@@ -1,5 +1,5 @@
 import { RECIPE_FIELDS, type FieldRule } from './recipe-fields.js';
-import { PAPER, TRUST, type Recipe } from './recipe.js';
+import { PAPER, PRESETS, type Recipe } from './recipe.js';
 
 /** Fewest questions a cluster needs on average before its agreement says anything about reliability. */
 const QUESTIONS_PER_CLUSTER = 8;
@@ -32,7 +32,7 @@ export function resolveRecipe(override: unknown, facts: RunFacts = {}): Resolved
   if (!isRecord(override)) {
     return { ok: false, problems: [{ path: '', message: 'a recipe is a JSON object' }] };
   }
-  const base = override['preset'] === 'custom' ? {} : override['preset'] === 'trust' ? TRUST : PAPER;
+  const base = override['preset'] === 'custom' ? {} : presetNamed(override['preset']);
   const merged = merge(base, override);
   const problems = validateRecipe(merged, facts);
   return problems.length === 0 ? { ok: true, recipe: merged as unknown as Recipe } : { ok: false, problems };
@@ -59,10 +59,15 @@ export function validateRecipe(recipe: unknown, facts: RunFacts = {}): RecipePro
 
 /** The fields in which a recipe differs from the preset it names (from `paper` if custom). */
 export function differencesFromPreset(recipe: Recipe): { path: string; value: unknown; preset: unknown }[] {
-  const preset = leaves(recipe.preset === 'trust' ? TRUST : PAPER);
+  const preset = leaves(presetNamed(recipe.preset));
   return [...leaves(recipe)]
     .filter(([path, value]) => path !== 'preset' && show(preset.get(path)) !== show(value))
     .map(([path, value]) => ({ path, value, preset: preset.get(path) }));
+}
+
+/** `paper` for any other name, which validation names. */
+function presetNamed(name: unknown): Recipe {
+  return Object.entries(PRESETS).find(([known]) => known === name)?.[1] ?? PAPER;
 }
 
 function fieldFault(rule: FieldRule, value: unknown): string | null {

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { RECIPE_FIELDS } from './recipe-fields.js';
 import { differencesFromPreset, resolveRecipe, validateRecipe } from './recipe-validation.js';
-import { learningRateAt, optimizerSteps, PAPER, TRUST, type Recipe } from './recipe.js';
+import { learningRateAt, optimizerSteps, PAPER, TRUST, type Recipe, PRESETS } from './recipe.js';
 
 function resolve(override: unknown, peers?: number): Recipe {
   const result = resolveRecipe(override, peers === undefined ? {} : { peers });
@@ -18,7 +18,7 @@ function problems(override: unknown, peers?: number): string[] {
 
 describe('recipe', () => {
   it('has valid presets that survive JSON and resolve to themselves', () => {
-    for (const preset of [PAPER, TRUST]) {
+    for (const preset of Object.values(PRESETS)) {
       assert.deepEqual(validateRecipe(preset, { peers: 3 }), []);
       assert.deepEqual(resolve(JSON.parse(JSON.stringify(preset)), 3), preset);
       assert.deepEqual(resolve({ preset: preset.preset }), preset);
@@ -61,7 +61,7 @@ describe('recipe', () => {
       aggregate: null,
     });
     for (const expected of [
-      /^preset must be one of paper, trust, custom, not "papr"/,
+      /^preset must be one of paper, trust, trust-pmi, custom, not "papr"/,
       /^weight\.temperature must be a number above 0, not 0/,
       /^weight\.kind must be one of sigmoid, .*, not "sigmod"/,
       /^weight\.min must be a number at least 0, not "0"/,

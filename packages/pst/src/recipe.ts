@@ -193,13 +193,16 @@ export interface RoundRecipe {
   quorum: number | null;
 }
 
+/** A recipe by name; see {@link PRESETS}. */
+export type PresetName = 'paper' | 'trust' | 'trust-pmi';
+
 /**
  * Every choice of a run, as plain JSON. The same recipe, seed, peers and prompts give the same run when
  * `rounds.maxStaleness` is 0. {@link RECIPE_FIELDS} tells which choices are the paper's and which are ours.
  */
 export interface Recipe {
   /** The preset the recipe started from; {@link differencesFromPreset} lists what was changed. */
-  preset: 'paper' | 'trust' | 'custom';
+  preset: PresetName | 'custom';
   order: OrderKind;
   generation: GenerationRecipe;
   aggregate: AggregateRecipe;
@@ -311,6 +314,28 @@ export const TRUST: Recipe = deepFreeze({
     epochs: 3,
   },
   rounds: { ...PAPER.rounds, promptsPerRound: 1536, microBatch: 128 },
+});
+
+/**
+ * What the evidence speaks for (docs/evidence): the targets of the trust vote with the paper's PMI weights, so that peers
+ * also learn, a little, where they agree, which closes the gap between what they can tell and what they say; KL to the frozen
+ * self where the vote abstains; and a monitor pool by which every version is judged.
+ */
+export const TRUST_PMI: Recipe = deepFreeze({
+  ...TRUST,
+  preset: 'trust-pmi',
+  weight: { ...PAPER.weight },
+  anchor: { on: 'abstained', weight: 1, reference: 'previous' },
+  guards: { ...PAPER.guards, frozenAgreementDrop: 0.01 },
+  monitor: { ...PAPER.monitor, questions: 256 },
+  rounds: { ...TRUST.rounds, promptsPerRound: 1024 },
+});
+
+/** The recipes that have a name. */
+export const PRESETS: Readonly<Record<PresetName, Recipe>> = Object.freeze({
+  paper: PAPER,
+  trust: TRUST,
+  'trust-pmi': TRUST_PMI,
 });
 
 /**

@@ -13,7 +13,11 @@ export interface MonitorHistory {
   start(peer: string): PeerSignals | undefined;
   /** What it is by now, beside the peers that still take part. */
   now(peer: string, quarantined: ReadonlySet<string>): PeerSignals;
-  /** The newest version of a peer that was measured and that no verdict speaks of; its first one if there is none. */
+  /**
+   * The newest version of a peer that no verdict speaks of and that agrees with the vote of the others at the start no less
+   * than its first one did: what has begun to fall without a verdict yet is no place to go back to. Its first version if
+   * there is none.
+   */
   lastGood(peer: string, verdicts: readonly GuardVerdict[]): bigint | undefined;
 }
 
@@ -55,8 +59,15 @@ export function createMonitorHistory(measured: readonly MonitorMeasured[]): Moni
     },
     lastGood(peer, verdicts) {
       const bad = new Set(verdicts.filter((verdict) => verdict.peer === peer).map(({ version }) => version));
-      const versions = of(peer).map(({ version }) => version);
-      return versions.findLast((version) => !bad.has(version)) ?? versions[0];
+      const places = measured.flatMap((one, place) =>
+        askedIn(one).flatMap(({ name, version }) => (name === peer ? [{ place, version }] : [])),
+      );
+      const agreementAt = (place: number) => monitorSignals(peer, upTo(place), initial).frozenAgreement ?? 0;
+      const [first] = places;
+      if (first === undefined) return undefined;
+      const start = agreementAt(first.place);
+      const good = places.findLast(({ place, version }) => !bad.has(version) && agreementAt(place) >= start);
+      return (good ?? first).version;
     },
   };
 }

@@ -4,7 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { FinishReason, GenerateResponseSchema, PromptSchema } from '@parley/contracts';
 import { DEFAULT_ANSWERS, extractAnswer } from '@parley/evaluation';
 import type { AnswerForm as FoundForm } from '@parley/evaluation';
-import { PAPER, RECIPE_FIELDS, TRUST } from '@parley/pst';
+import { PAPER, RECIPE_FIELDS, PRESETS } from '@parley/pst';
 import type { AnswerForm, Recipe } from '@parley/pst';
 import { createRoundDraft } from './round-draft.js';
 
@@ -53,7 +53,7 @@ describe('aggregate.answerForms', () => {
     const rule = RECIPE_FIELDS['aggregate.answerForms'];
     assert.ok(rule.type === 'list');
     assert.deepEqual(rule.values, Object.keys(every));
-    for (const preset of [PAPER, TRUST])
+    for (const preset of Object.values(PRESETS))
       assert.deepEqual(preset.aggregate.answerForms, DEFAULT_ANSWERS.forms);
   });
 });

@@ -122,7 +122,13 @@ function toSaying(peer: string, version: bigint, { completion }: Answer & { ok: 
 }
 
 function vote(said: readonly Saying[]): Pick<MeshAnswer, 'answer' | 'votes' | 'chosen'> {
-  const ballots = said.map(({ answer, logProb }): GradedAnswer => ({ answer, logProb, correct: false }));
+  const ballots = said.map(({ answer, logProb }): GradedAnswer => ({
+    answer,
+    logProb,
+    correct: false,
+    tokens: 0,
+    meanEntropy: 0,
+  }));
   const answer = majorityVote(ballots)?.answer ?? null;
   const alike = said.filter((saying) => saying.answer === answer);
   const [chosen] = alike.sort((a, b) => b.logProb - a.logProb);

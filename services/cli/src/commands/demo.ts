@@ -38,7 +38,7 @@ export function demoCommand(cli: Cli): Command {
       ).default(DEMO_FOLDER, "the demo's own"),
     )
     .addOption(
-      new Option('--recipe <recipe>', 'paper, trust, or a JSON file of a recipe').default(
+      new Option('--recipe <recipe>', 'paper, trust, trust-pmi, or a JSON file of a recipe').default(
         join(DEMO_FOLDER, 'recipe.json'),
         "the demo's own",
       ),

@@ -71,7 +71,7 @@ export function runCommand(cli: Cli): Command {
       ),
     )
     .option('--coordinator <address>', 'host:port of the coordinator of a mesh that is up')
-    .option('--recipe <recipe>', 'paper, trust, or a JSON file of a recipe', 'paper')
+    .option('--recipe <recipe>', 'paper, trust, trust-pmi, or a JSON file of a recipe', 'paper')
     .option(
       '--set <field=value>',
       'change a field of the recipe, such as training.learningRate=1e-4 (repeatable)',

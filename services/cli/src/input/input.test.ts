@@ -279,7 +279,7 @@ test('a recipe that cannot run names every field at fault', async (t) => {
   );
   await assert.rejects(
     loadRecipe({ ...base, recipe: 'papre' }),
-    /--recipe papre: neither a preset \(paper, trust\) nor a file/,
+    /--recipe papre: neither a preset \(paper, trust, trust-pmi\) nor a file/,
   );
   await file(folder, 'broken.json', '{');
   await assert.rejects(loadRecipe({ ...base, recipe: 'broken.json' }), /broken\.json is not valid JSON/);

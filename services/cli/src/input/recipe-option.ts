@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { ParleyError } from '@parley/runtime';
-import { RECIPE_FIELDS, resolveRecipe } from '@parley/pst';
+import { PRESETS, RECIPE_FIELDS, resolveRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 
 /** What a user says about the recipe. */
 export interface RecipeOptions {
-  /** `paper`, `trust`, or a JSON file. */
+  /** The name of a preset, or a JSON file. */
   recipe: string;
   /** `field.path=value`, applied in order. */
   set?: readonly string[] | undefined;
@@ -16,7 +16,7 @@ export interface RecipeOptions {
 }
 
 /**
- * The complete recipe of a run. A file is JSON: `{"preset": "paper" | "trust" | "custom", …}` with whatever differs.
+ * The complete recipe of a run. A file is JSON: `{"preset": "paper" | "trust" | "trust-pmi" | "custom", …}` with whatever differs.
  *
  * @throws ParleyError RECIPE_INVALID listing every problem, each by its field's path
  */
@@ -33,7 +33,7 @@ export async function loadRecipe({ recipe, set = [], peers, cwd }: RecipeOptions
 }
 
 function isPreset(text: string): boolean {
-  return text === 'paper' || text === 'trust';
+  return Object.hasOwn(PRESETS, text);
 }
 
 async function readOverride(recipe: string, cwd: string): Promise<Record<string, unknown>> {
@@ -59,7 +59,7 @@ async function readText(path: string, recipe: string): Promise<string> {
     const why = error instanceof Error ? error.message : String(error);
     throw new ParleyError(
       'RECIPE_INVALID',
-      `--recipe ${recipe}: neither a preset (paper, trust) nor a file that can be read: ${why}`,
+      `--recipe ${recipe}: neither a preset (${Object.keys(PRESETS).join(', ')}) nor a file that can be read: ${why}`,
       { cause: error },
     );
   }

@@ -41,7 +41,10 @@ export async function trainCell(
 ): Promise<Training> {
   const started = performance.now();
   const { runId, recipe, prompts, peers } = request;
-  const before = interlude ? interlude.afterRounds * recipe.rounds.promptsPerRound : prompts.length;
+  // The monitor pool comes first, and is of no round.
+  const before = interlude
+    ? recipe.monitor.questions + interlude.afterRounds * recipe.rounds.promptsPerRound
+    : prompts.length;
   await createRun(coordinator, request, signal);
   await submitPrompts(
     coordinator,
