@@ -6,6 +6,7 @@ import {
   MetricSchema,
   MonitorMeasuredSchema,
   PeerAnnouncementSchema,
+  PeerAvailabilitySchema,
   RoundGeneratedSchema,
   RunState,
   VersionCommittedSchema,
@@ -231,6 +232,11 @@ describe('a peer that turns bad', () => {
     assert.match((await measured(mesh))[1].peers[2].missing!.message, /peer cat/);
     const back = await mesh.startPeer({ name: 'cat', skills: SKILLS['cat'] });
     await until(10_000, 'cat to catch up', async () => back.version === 2);
+    await until(10_000, 'the coordinator to notice', async () =>
+      (await mesh.read(STREAMS.events, PeerAvailabilitySchema, filters.events('r1', 'peer'))).some(
+        ({ peer, available }) => peer === 'cat' && available,
+      ),
+    );
     await client.submitPrompts({ runId: 'r1', prompts: testPrompts(PER_ROUND, 300), close: true });
     assert.equal((await untilEnded(client, 'r1')).state, RunState.COMPLETED);
     assert.deepEqual(

@@ -94,6 +94,8 @@ describe('permissions of NATS', () => {
 
     const publisher = (bus: Bus, source: string) => createPublisher(bus, { source, blobs: natsBlobs(bus) });
     const large = text('x'.repeat(BIG));
+    const monitored = { subject: subjects.monitored('r', 0, 0), id: 'r/0/monitored' };
+    await publisher(coordinator, 'c').publishOnce(StringValueSchema, text('said'), monitored);
     const generated = { subject: subjects.generated('r', 0), id: 'r/0' };
     await publisher(coordinator, 'c').publishOnce(StringValueSchema, large, generated);
     assert.ok((await publisher(coordinator, 'c').publishOnce(StringValueSchema, large, generated)).duplicate);
@@ -168,6 +170,7 @@ describe('permissions of NATS', () => {
         'parley.updates.bee.r.1',
         'parley.prompts.r',
         'parley.rounds.generated.r.1',
+        'parley.rounds.monitored.r.1-0',
         'parley.rounds.scored.r.1',
         'parley.events.r.guard.peer-ant',
         'parley.events.r.rejected.peer-bee',

@@ -13,9 +13,10 @@ export interface RunProgress {
   close(): void;
 }
 
-/** Rounds that a number of questions makes. */
+/** Rounds that a number of questions makes, without those of the monitor pool. */
 export function roundsOf(prompts: number, recipe: Recipe): number {
-  return Math.ceil(prompts / recipe.rounds.promptsPerRound);
+  const trained = Math.max(0, prompts - recipe.monitor.questions);
+  return Math.ceil(trained / recipe.rounds.promptsPerRound);
 }
 
 /** Progress in updates: one a round and peer. @param total - updates to come; undefined if nobody knows */
