@@ -69,26 +69,45 @@ test('a study that is killed goes on, repeats no cell and loses none, with the r
   assert.match(again.stderr, /0 cells to run, 4 are there/);
 });
 
-test('trained cells start from untrained peers, train, and say what they did', async (t) => {
+test('cells start from untrained peers, train, turn bad or are refused, and say what they did', async (t) => {
   const folder = await temporaryFolder(t);
   const spec = join(folder, 'study.json');
-  const clones = {
-    name: 'clones',
-    title: 'clones',
-    peers: 'clones',
-    recipe: { preset: 'paper', guards: { action: 'report' } },
-  };
-  await writeFile(spec, JSON.stringify({ ...SMALL, rows: [...SMALL.rows.slice(2), clones] }));
+  const recipe = { preset: 'paper', guards: { action: 'report' } };
+  const rows = [
+    ...SMALL.rows.slice(2),
+    {
+      name: 'liar',
+      title: 'liar',
+      recipe,
+      sabotage: { peer: 1, afterRounds: 1, kind: 'liar' },
+    },
+    { name: 'clones', title: 'clones', peers: 'clones', recipe },
+    {
+      name: 'let-in',
+      title: 'let in',
+      peers: 'clones',
+      recipe: { ...recipe, guards: { allowClones: true } },
+    },
+  ];
+  await writeFile(spec, JSON.stringify({ ...SMALL, rows }));
   await runWhole(spec, join(folder, 'out'));
-  const [untrained, oracle, cloned] = await readCells(join(folder, 'out'));
+  const [untrained, oracle, liar, clones, letIn] = await readCells(join(folder, 'out'));
   assert.equal(untrained.updates.published, 0);
   assert.equal(untrained.lastOfSequence?.length, 3);
   assert.deepEqual([oracle.rounds, oracle.updates.applied, oracle.state], [2, 6, 'completed']);
-  assert.equal(new Set([...untrained.weights, ...oracle.weights]).size, 6, 'every peer learnt');
+  assert.equal(
+    new Set([...untrained.weights, ...oracle.weights, ...liar.weights]).size,
+    9,
+    'every peer learnt',
+  );
+  assert.deepEqual([liar.rounds, liar.updates.applied, liar.state], [2, 6, 'completed']);
+  assert.deepEqual([clones.state, clones.updates.applied], ['refused', 0]);
+  assert.match(clones.stateReason, /llama-1.*llama-2/);
   assert.deepEqual(
-    cloned.peers.map(({ name }) => name),
+    letIn.peers.map(({ name }) => name),
     ['llama-1', 'llama-2', 'llama-3'],
   );
+  assert.deepEqual([letIn.state, letIn.updates.applied], ['completed', 6]);
   for (const { greedy, passAtK } of oracle.peers) {
     assert.equal(greedy.right.length, 6);
     assert.deepEqual(Object.keys(passAtK), ['1', '2']);

@@ -1,5 +1,6 @@
 import { RunState } from '@parley/contracts';
 import type { CoordinatorService } from '@parley/contracts';
+import { ParleyError } from '@parley/runtime';
 import type { Client } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { followRun, stateName } from '../runs/follow-run.js';
@@ -45,7 +46,13 @@ export async function trainCell(
   const before = interlude
     ? recipe.monitor.questions + interlude.afterRounds * recipe.rounds.promptsPerRound
     : prompts.length;
-  await createRun(coordinator, request, signal);
+  try {
+    await createRun(coordinator, request, signal);
+  } catch (error) {
+    const { reason, message } = ParleyError.from(error);
+    if (reason !== 'PEERS_ALIKE') throw error;
+    return { ...UNTRAINED, state: 'refused', stateReason: message };
+  }
   await submitPrompts(
     coordinator,
     { runId, prompts: prompts.slice(0, before), more: before < prompts.length },
