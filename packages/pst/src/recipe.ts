@@ -328,6 +328,7 @@ export const TRUST_PMI: Recipe = deepFreeze({
   anchor: { on: 'abstained', weight: 1, reference: 'previous' },
   guards: { ...PAPER.guards, frozenAgreementDrop: 0.01 },
   monitor: { ...PAPER.monitor, questions: 256 },
+  training: { ...TRUST.training, epochs: 6 },
   rounds: { ...TRUST.rounds, promptsPerRound: 1024 },
 });
 

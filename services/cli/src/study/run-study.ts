@@ -1,4 +1,4 @@
-import { mkdir, stat, statfs } from 'node:fs/promises';
+import { mkdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   heldOutQuestions,
@@ -20,7 +20,7 @@ import type { CellResult, CellScores } from './cell-result.js';
 import { lastOfSequence } from './last-of-sequence.js';
 import { groupCells } from './study-cells.js';
 import type { CellGroup, StudyCell } from './study-cells.js';
-import { startStudyMesh } from './study-mesh.js';
+import { MESH_FOLDER, startStudyMesh } from './study-mesh.js';
 import type { StudyMesh } from './study-mesh.js';
 import { openStudyResults } from './study-results.js';
 import type { StudyResults } from './study-results.js';
@@ -64,6 +64,7 @@ export async function runStudy(cli: Cli, spec: StudySpec, folder: string): Promi
       await results.append(await runCell(cli, mesh, spec, cell));
     }
   }
+  await rm(join(folder, MESH_FOLDER), { recursive: true, force: true });
   return results;
 }
 

@@ -3,6 +3,7 @@ import { TrainingSettingsSchema, UpdateItemSchema, WeightedUpdateSchema } from '
 import { createRandom, seedFrom } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import type { ConnectedPeer } from '../measure/peer-clients.js';
+import { applyToPeer } from './apply-to-peer.js';
 import type { SolvedQuestion } from './train-on-labels.js';
 
 /**
@@ -11,13 +12,13 @@ import type { SolvedQuestion } from './train-on-labels.js';
  */
 export type SabotageKind = 'confused' | 'liar' | 'repeater';
 
-const CALL_DEADLINE_MS = 600_000;
 /** Enough for any of these peers to forget what it knew. */
+const QUESTIONS = 256;
 const SETTINGS = { learningRate: 2e-3, epochs: 4, minibatchSize: 32 };
 
 /** Trains one peer, past every guard, to be bad: what an operator's mistake or a broken service may do to a mesh. */
 export async function sabotagePeer(
-  { name, client }: ConnectedPeer,
+  peer: ConnectedPeer,
   kind: SabotageKind,
   {
     runId,
@@ -27,8 +28,9 @@ export async function sabotagePeer(
   }: { runId: string; recipe: Recipe; questions: readonly SolvedQuestion[]; signal: AbortSignal },
 ): Promise<void> {
   const random = createRandom(seedFrom('sabotage', kind, runId));
-  const others = random.shuffle(questions);
-  const items = questions.map(({ promptId, question, solution }, i) =>
+  const own = questions.slice(0, QUESTIONS);
+  const others = random.shuffle(own);
+  const items = own.map(({ promptId, question, solution }, i) =>
     create(UpdateItemSchema, {
       promptId,
       question,
@@ -37,14 +39,14 @@ export async function sabotagePeer(
     }),
   );
   const update = create(WeightedUpdateSchema, {
-    updateId: `${runId}/sabotage/${name}`,
+    updateId: `${runId}/sabotage/${peer.name}`,
     runId: `${runId}-sabotage`,
-    peer: name,
+    peer: peer.name,
     items,
     training: create(TrainingSettingsSchema, { ...recipe.training, ...SETTINGS, schedule: 'constant' }),
     seed: 1n,
   });
-  await client.applyUpdate({ update }, { deadlineMs: CALL_DEADLINE_MS, signal });
+  await applyToPeer(peer, update, signal);
 }
 
 function badAnswer(kind: SabotageKind, right: string, another: string): string {

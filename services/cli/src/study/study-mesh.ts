@@ -10,6 +10,9 @@ import { startLocalMesh } from '../mesh/local-mesh.js';
 import type { LocalPeer } from '../mesh/mesh-services.js';
 import { statusLine } from '../output/status-line.js';
 
+/** In a study's folder: state and logs of the mesh that is up or, after a failure, was. */
+export const MESH_FOLDER = 'mesh';
+
 /** A mesh in which cells run one after another. */
 export interface StudyMesh extends AsyncDisposable {
   readonly coordinator: Client<typeof CoordinatorService>;
@@ -20,7 +23,7 @@ export interface StudyMesh extends AsyncDisposable {
   weights(): Promise<string[]>;
 }
 
-/** Brings up a mesh from nothing; what an earlier one left in the folder is removed, and so is this one's at its end. */
+/** Brings up a mesh from nothing, in place of what an earlier one left in the folder. What is left of it are its logs and state. */
 export async function startStudyMesh(
   cli: Cli,
   folder: string,
@@ -28,7 +31,7 @@ export async function startStudyMesh(
   train: string,
 ): Promise<StudyMesh> {
   const { terminal, signal, env } = cli;
-  const state = join(folder, 'mesh');
+  const state = join(folder, MESH_FOLDER);
   await rm(state, { recursive: true, force: true });
   const mesh = await startLocalMesh({
     state,
@@ -62,7 +65,6 @@ export async function startStudyMesh(
       coordinator[Symbol.dispose]();
       clients[Symbol.dispose]();
       await mesh[Symbol.asyncDispose]();
-      await rm(state, { recursive: true, force: true });
     },
   };
 }

@@ -11,6 +11,7 @@ import { buildUpdate, seedFrom } from '@parley/pst';
 import type { AnsweredQuestion, Recipe } from '@parley/pst';
 import { askPeer } from '../measure/ask-peer.js';
 import type { ConnectedPeer } from '../measure/peer-clients.js';
+import { applyToPeer } from './apply-to-peer.js';
 import { UNTRAINED } from './train-cell.js';
 import type { Training } from './train-cell.js';
 
@@ -49,10 +50,7 @@ export async function trainOnLabels(peers: readonly ConnectedPeer[], plan: Label
     await Promise.all(
       peers.map(async (peer) => {
         const update = await labelUpdate(peer, plan, rounds, part);
-        const { committed } = await peer.client.applyUpdate(
-          { update },
-          { deadlineMs: CALL_DEADLINE_MS, signal: plan.signal },
-        );
+        const { committed } = await applyToPeer(peer, update, plan.signal);
         updates.published++;
         updates.applied++;
         updates.items += update.items.length;
