@@ -1,5 +1,11 @@
 import { createRandom, seedFrom } from '@parley/pst';
-import { PRETRAINING, pretrainingItem, type Coverage, type TrainingItem } from '@parley/evaluation';
+import {
+  PRETRAINING,
+  pretrainingItem,
+  type Coverage,
+  type Task,
+  type TrainingItem,
+} from '@parley/evaluation';
 import type { LanguageModel } from '@parley/lm';
 import { lengthBatches, trainItems, type EncodeWords } from './train-items.js';
 
@@ -21,6 +27,7 @@ export function solvingRate(step: number, steps: number): number {
  */
 export async function solvingPhase(
   model: LanguageModel,
+  task: Task,
   coverage: Coverage,
   options: { seed: bigint; steps: number; encode: EncodeWords; onStep: (loss: number) => void },
 ): Promise<void> {
@@ -29,7 +36,7 @@ export async function solvingPhase(
   for (let step = 0; step < options.steps; step++) {
     if (batches.length === 0) {
       const pool = Array.from({ length: POOL_BATCHES * PRETRAINING.batchSize }, () =>
-        pretrainingItem(coverage, random),
+        pretrainingItem(task, coverage, random),
       );
       batches = lengthBatches(pool, PRETRAINING.batchSize, (values) => random.shuffle(values));
     }
