@@ -2,13 +2,15 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { taskNamed, WORD_PROBLEMS, type Population, type Task } from '@parley/evaluation';
 import { ParleyError } from '@parley/runtime';
+import { DEMO_PEERS } from './demo-models.js';
 
 /** Beside the peers' folders: what they were pretrained for. */
 export const POPULATION_FILE = 'population.json';
 
-/** Records task, seed (in decimal digits) and each peer's coverage, in the order of the peers, as JSON. */
+/** Records task, seed (in decimal digits) and coverage by peer, as JSON. */
 export function writePopulationRecord(folder: string, task: Task, { seed, coverages }: Population): void {
-  const record = { task: task.name, seed: seed.toString(), coverages };
+  const coverage = Object.fromEntries(DEMO_PEERS.map((peer, i) => [peer, coverages[i]]));
+  const record = { task: task.name, seed: seed.toString(), coverage };
   writeFileSync(join(folder, POPULATION_FILE), `${JSON.stringify(record, null, 2)}\n`);
 }
 

@@ -73,9 +73,9 @@ test('another task gives peers of its own words, and a folder that says which ta
     const question = 'take the list c a f b . reverse it . then drop the first';
     assert.equal(tokenizer.decode(tokenizer.encode(question)), question);
   }
-  const { coverages } = makePopulation(task, 71n);
+  const [llama, qwen, gemma] = makePopulation(task, 71n).coverages;
   const record: unknown = JSON.parse(await readFile(join(folder, POPULATION_FILE), 'utf8'));
-  assert.deepEqual(record, { task: 'list-edits', seed: '71', coverages });
+  assert.deepEqual(record, { task: 'list-edits', seed: '71', coverage: { llama, qwen, gemma } });
   assert.equal(taskOfPopulation(folder), LIST_EDITS);
 });
 
@@ -99,8 +99,12 @@ test("a population's task is what its record says, word problems where there is 
 
 test("the demo's own record is what its seed gives", async () => {
   const record = JSON.parse(await readFile(join(DEMO_FOLDER, POPULATION_FILE), 'utf8')) as { seed: string };
-  const { coverages } = makePopulation(WORD_PROBLEMS, BigInt(record.seed));
-  assert.deepEqual(record, { task: 'word-problems', seed: '20261123', coverages });
+  const [llama, qwen, gemma] = makePopulation(WORD_PROBLEMS, BigInt(record.seed)).coverages;
+  assert.deepEqual(record, {
+    task: 'word-problems',
+    seed: '20261123',
+    coverage: { llama, qwen, gemma },
+  });
 });
 
 test('an interrupted pretraining writes nothing', async (t) => {
