@@ -24,6 +24,8 @@ export const LIST_EDITS: Task<ListProblem> = {
     return [short, middle, long] as const;
   }),
   blindFactsPerPeer: 2,
+  weakKeep: 0.04,
+  blindKeep: 0.15,
   words: [
     ...['A', 'yes', 'no', '?'],
     ...LETTERS,
@@ -31,7 +33,8 @@ export const LIST_EDITS: Task<ListProblem> = {
       .flatMap((text) => text.split(' '))
       .filter((word) => word !== 'X'),
   ],
-  orderedWords: LETTERS,
+  /** Letters that start out alike are learned more slowly, and only one family asks for their order. */
+  orderedWords: [],
   answers: ANSWERS,
   maxResponseTokens: 16,
   sample: sampleProblem,

@@ -43,8 +43,8 @@ export function makePopulation(task: Task, seed: bigint): Population {
   const coverage = (peer: number): Coverage => ({
     weakFamilies: hands.map((hand) => hand[peer]).sort((a, b) => a - b),
     blindFacts: facts[peer],
-    weakKeep: 0.02,
-    blindKeep: 0.05,
+    weakKeep: task.weakKeep,
+    blindKeep: task.blindKeep,
     weakNoise: 0.4,
     noise: 0.03,
   });

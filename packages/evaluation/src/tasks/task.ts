@@ -31,6 +31,10 @@ export interface Task<P extends Problem = Problem> {
   readonly factTriples: readonly (readonly [string, string, string])[];
   /** How many of the triples are dealt. */
   readonly blindFactsPerPeer: number;
+  /** Share of the problems of a weak family that a peer's pretraining keeps. */
+  readonly weakKeep: number;
+  /** Share of the problems with a blind fact that it keeps. */
+  readonly blindKeep: number;
   /** Every word of questions and solutions; after the special tokens, a word's place decides its token id. */
   readonly words: readonly string[];
   /** Words of {@link words} that have an order, which their embeddings start out with. */

@@ -20,6 +20,8 @@ export const WORD_PROBLEMS: Task<WordProblem> = {
   ],
   factTriples: factTriples(),
   blindFactsPerPeer: 4,
+  weakKeep: 0.02,
+  blindKeep: 0.05,
   words: WORD_PROBLEM_WORDS,
   orderedWords: NUMBER_WORDS,
   answers: WORD_PROBLEM_ANSWERS,
