@@ -24,8 +24,8 @@ export const LIST_EDITS: Task<ListProblem> = {
     return [short, middle, long] as const;
   }),
   blindFactsPerPeer: 2,
-  weakKeep: 0.04,
-  blindKeep: 0.15,
+  weakKeep: 0.03,
+  blindKeep: 0.1,
   words: [
     ...['A', 'yes', 'no', '?'],
     ...LETTERS,
@@ -35,6 +35,7 @@ export const LIST_EDITS: Task<ListProblem> = {
   ],
   /** Letters that start out alike are learned more slowly, and only one family asks for their order. */
   orderedWords: [],
+  learningRate: 2.5e-3,
   answers: ANSWERS,
   maxResponseTokens: 16,
   sample: sampleProblem,

@@ -9,7 +9,6 @@ import { trainingItem, type TrainingItem } from './training-item.js';
 export const PRETRAINING = Object.freeze({
   steps: 1200,
   batchSize: 48,
-  learningRate: 4e-3,
   warmupSteps: 60,
   /** The rate falls along a cosine to this share of its peak. */
   finalLearningRateRatio: 0.05,

@@ -39,6 +39,8 @@ export interface Task<P extends Problem = Problem> {
   readonly words: readonly string[];
   /** Words of {@link words} that have an order, which their embeddings start out with. */
   readonly orderedWords: readonly string[];
+  /** Peak learning rate of the phase in which each peer learns alone. */
+  readonly learningRate: number;
   /** How a response's final answer is found. */
   readonly answers: AnswerOptions;
   /** Tokens of the longest response, right or corrupted, its `<eos>` included. */

@@ -24,6 +24,7 @@ export const WORD_PROBLEMS: Task<WordProblem> = {
   blindKeep: 0.05,
   words: WORD_PROBLEM_WORDS,
   orderedWords: NUMBER_WORDS,
+  learningRate: 4e-3,
   answers: WORD_PROBLEM_ANSWERS,
   maxResponseTokens: 16,
   sample: sampleProblem,

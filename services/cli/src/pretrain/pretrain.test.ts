@@ -155,10 +155,11 @@ test('batches hold items of similar length, and every item once', () => {
 });
 
 test('learning rates warm up to their peak and end at their floor', () => {
-  const { learningRate, warmupSteps, finalLearningRateRatio } = PRETRAINING;
-  assert.ok(Math.abs(solvingRate(0, 1e6) - learningRate / warmupSteps) < 1e-9);
-  assert.ok(Math.abs(solvingRate(warmupSteps, 1e6) - learningRate) < 1e-6);
-  assert.ok(Math.abs(solvingRate(9999, 10_000) - learningRate * finalLearningRateRatio) < 1e-9);
+  const { warmupSteps, finalLearningRateRatio } = PRETRAINING;
+  const { learningRate } = WORD_PROBLEMS;
+  assert.ok(Math.abs(solvingRate(learningRate, 0, 1e6) - learningRate / warmupSteps) < 1e-9);
+  assert.ok(Math.abs(solvingRate(learningRate, warmupSteps, 1e6) - learningRate) < 1e-6);
+  assert.ok(Math.abs(solvingRate(learningRate, 9999, 10_000) - learningRate * finalLearningRateRatio) < 1e-9);
   assert.ok(Math.abs(listeningRate(500, 1000) - LISTENING.learningRate / 2) < 1e-9);
   assert.ok(
     Math.abs(listeningRate(999, 1000) - LISTENING.learningRate * LISTENING.finalLearningRateRatio) < 1e-9,

@@ -12,12 +12,12 @@ import { lengthBatches, trainItems, type EncodeWords } from './train-items.js';
 /** Batches that are drawn together and cut by length. */
 const POOL_BATCHES = 8;
 
-/** Learning rate at a 0-based step: linear warm-up, then a cosine down to a share of the peak. */
-export function solvingRate(step: number, steps: number): number {
-  const { learningRate, warmupSteps, finalLearningRateRatio } = PRETRAINING;
+/** Learning rate at a 0-based step: linear warm-up to the peak, then a cosine down to a share of it. */
+export function solvingRate(peak: number, step: number, steps: number): number {
+  const { warmupSteps, finalLearningRateRatio } = PRETRAINING;
   const warm = Math.min(1, (step + 1) / warmupSteps);
   const cosine = 0.5 * (1 + Math.cos((Math.PI * step) / steps));
-  return learningRate * warm * Math.max(finalLearningRateRatio, cosine);
+  return peak * warm * Math.max(finalLearningRateRatio, cosine);
 }
 
 /**
@@ -42,7 +42,13 @@ export async function solvingPhase(
     }
     const batch = batches.pop() ?? [];
     options.onStep(
-      await trainItems(model, batch, options.encode, PRETRAINING, solvingRate(step, options.steps)),
+      await trainItems(
+        model,
+        batch,
+        options.encode,
+        PRETRAINING,
+        solvingRate(task.learningRate, step, options.steps),
+      ),
     );
   }
 }
