@@ -7,4 +7,6 @@ export * from './interval.js';
 export * from './is-same-answer.js';
 export * from './same-values.js';
 export * from './verification.js';
-export * from './word-problems/index.js';
+export * from './list-edits/task.js';
+export * from './tasks/index.js';
+export * from './word-problems/task.js';

@@ -87,7 +87,7 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [
     ['run', '--questions', '-', '--recipe', 'secret', ...MESH],
     2,
-    /neither a preset \(paper, trust\) nor a file/,
+    /neither a preset \(paper, trust, trust-pmi\) nor a file/,
   ],
   [['run', '--questions', '-', '--peer', 'a=nowhere'], 2, /is not a folder/],
   [['run', '--questions', '-', '--detach'], 2, /--detach needs a mesh that goes on/],

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { unlabelledQuestions } from '@parley/evaluation';
+import { unlabelledQuestions, WORD_PROBLEMS } from '@parley/evaluation';
 import { sleep } from '@parley/runtime';
 import { until } from '../../support/until.js';
 import { ROOT } from './tools.js';
@@ -205,8 +205,8 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
     test: () => tools.helm(['test', name, ...inNamespace, '--logs', '--timeout', TIMEOUT]),
     async startRun(run) {
       const questions = `${run}-questions`;
-      const lines = unlabelledQuestions(ROUNDS * PROMPTS_PER_ROUND, 1n).map(({ promptId, question }) =>
-        JSON.stringify({ id: promptId, question }),
+      const lines = unlabelledQuestions(WORD_PROBLEMS, ROUNDS * PROMPTS_PER_ROUND, 1n).map(
+        ({ promptId, question }) => JSON.stringify({ id: promptId, question }),
       );
       await tools.apply({
         apiVersion: 'v1',

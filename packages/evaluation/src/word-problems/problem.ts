@@ -1,24 +1,11 @@
-import { createRandom, seedFrom, type Random } from '@parley/pst';
+import type { Random } from '@parley/pst';
+import type { Problem, Solution } from '../tasks/task.js';
 import { FAMILIES, NAMES, OBJECTS, type Numbers, type Operator } from './families.js';
 
-/** A word problem and what its solution depends on. Only {@link WordProblem.question} is ever shown to a peer. */
-export interface WordProblem {
-  /** Index into {@link FAMILIES}. */
-  readonly family: number;
+/** A word problem; its family is an index into {@link FAMILIES}. */
+export interface WordProblem extends Problem {
   readonly numbers: Numbers;
-  /** Words and numbers separated by single spaces. */
-  readonly question: string;
 }
-
-/** A written-out solution and the answer it ends with. */
-export interface Solution {
-  /** For example `3 * 4 = 12 ; 12 - 5 = 7 A 7`. */
-  readonly response: string;
-  readonly answer: string;
-}
-
-/** Which questions are for what. A question is in exactly one split, for every seed and population. */
-export type Split = 'held-out' | 'unlabelled' | 'pretraining';
 
 /** Draws a problem of any split; `family` fixes its kind. */
 export function sampleProblem(random: Random, family = random.integer(0, FAMILIES.length - 1)): WordProblem {
@@ -37,24 +24,7 @@ export function sampleProblem(random: Random, family = random.integer(0, FAMILIE
   return { family, numbers, question };
 }
 
-/** One tenth held out, one tenth unlabelled, the rest for pretraining, by a hash of the question alone. */
-export function splitOf(question: string): Split {
-  const bucket = seedFrom('word-problems', 'split', question) % 10n;
-  return bucket === 0n ? 'held-out' : bucket === 1n ? 'unlabelled' : 'pretraining';
-}
-
-/** `count` different problems of one split, the same for the same seed. */
-export function drawSplit(split: Split, count: number, seed: bigint): WordProblem[] {
-  const random = createRandom(seedFrom(seed, 'word-problems', split));
-  const found = new Map<string, WordProblem>();
-  while (found.size < count) {
-    const problem = sampleProblem(random);
-    if (splitOf(problem.question) === split) found.set(problem.question, problem);
-  }
-  return [...found.values()];
-}
-
-/** The right solution. */
+/** The right solution, for example `3 * 4 = 12 ; 12 - 5 = 7 A 7`. */
 export function solve(problem: WordProblem): Solution {
   const { operators, second } = FAMILIES[problem.family];
   const { a, b } = problem.numbers;

@@ -7,6 +7,7 @@ import { runDemo } from '../demo/run-demo.js';
 import { nearPath } from '../output/format.js';
 import { loadRecipe } from '../input/recipe-option.js';
 import { DEMO_FOLDER, demoPeers } from '../mesh/demo-peers.js';
+import { taskOfPopulation } from '../pretrain/population-record.js';
 import { addJson, addState, collect, fromCwd, seedOption, wholeNumber } from './common-options.js';
 import type { CommonOptions } from './common-options.js';
 
@@ -59,14 +60,15 @@ export function demoCommand(cli: Cli): Command {
 
 async function demo(cli: Cli, options: DemoCommandOptions): Promise<void> {
   const { seed, heldOut, sampled, questions, json, state } = options;
-  const peers = demoPeers(fromCwd(cli, options.models));
+  const models = fromCwd(cli, options.models);
+  const peers = demoPeers(models);
   const recipe = await loadRecipe({
     recipe: options.recipe,
     set: options.set,
     peers: peers.length,
     cwd: cli.cwd,
   });
-  const plan = demoPlan({ heldOut, sampled, questions }, seed);
+  const plan = demoPlan(taskOfPopulation(models), { heldOut, sampled, questions }, seed);
   const finished = await runDemo(cli, { peers, recipe, plan, seed, state: fromCwd(cli, state) });
   const { result, before, after, recordPath } = finished;
   if (json) {

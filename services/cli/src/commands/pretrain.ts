@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { LISTENING, PRETRAINING } from '@parley/evaluation';
+import { LISTENING, PRETRAINING, taskNamed, TASKS, WORD_PROBLEMS } from '@parley/evaluation';
 import type { Cli } from '../cli.js';
 import { DEMO_FOLDER } from '../mesh/demo-peers.js';
 import type { Progress } from '../output/terminal.js';
@@ -7,6 +7,7 @@ import { pretrainPopulation, type PretrainProgress } from '../pretrain/pretrain-
 import { addJson, fromCwd, seedOption, wholeNumber } from './common-options.js';
 
 interface PretrainCommandOptions {
+  task: string;
   out: string;
   seed: bigint;
   steps: number;
@@ -24,12 +25,17 @@ export function pretrainCommand(cli: Cli): Command {
   const command = new Command('pretrain')
     .summary("train the demo's three models from scratch")
     .description(
-      'Trains three small models of different architecture on synthetic word problems, each with weak spots of its own, ' +
+      'Trains three small models of different architecture on a synthetic task, each with weak spots of its own, ' +
         'then among one another until they can judge what they hear, and writes them as Hugging Face folders. The same ' +
         'seed gives the same weights on the same kind of machine.',
     )
     .addOption(
       new Option('--out <folder>', 'folder that gets one folder a model').default(DEMO_FOLDER, 'deploy/demo'),
+    )
+    .addOption(
+      new Option('--task <task>', 'what the models learn')
+        .choices(TASKS.map(({ name }) => name))
+        .default(WORD_PROBLEMS.name),
     )
     .addOption(seedOption('seed of weak spots, weights and data', POPULATION_SEED))
     .option('--steps <number>', 'steps each model learns alone', wholeNumber(1), PRETRAINING.steps)
@@ -43,6 +49,7 @@ async function pretrain(cli: Cli, options: PretrainCommandOptions): Promise<void
   const progress = phaseProgress(cli);
   try {
     const folders = await pretrainPopulation({
+      task: taskNamed(options.task),
       folder: fromCwd(cli, options.out),
       seed: options.seed,
       solvingSteps: options.steps,

@@ -1,5 +1,5 @@
-import { LISTENING, WORD_PROBLEM_ANSWERS, heldOutQuestions, unlabelledQuestions } from '@parley/evaluation';
-import type { UnlabelledQuestion } from '@parley/evaluation';
+import { heldOutQuestions, unlabelledQuestions } from '@parley/evaluation';
+import type { Task, UnlabelledQuestion } from '@parley/evaluation';
 import type { MeasurementPlan } from '../measure/measurement.js';
 
 /** How large a demo is; the defaults are what `npm start` runs. */
@@ -26,18 +26,18 @@ export interface DemoPlan {
   prompts: readonly UnlabelledQuestion[];
 }
 
-/** The questions of a demo. */
-export function demoPlan(size: DemoSize, seed: bigint): DemoPlan {
+/** The questions of a demo, of the task that its peers learned. */
+export function demoPlan(task: Task, size: DemoSize, seed: bigint): DemoPlan {
   return {
     measurement: {
-      questions: heldOutQuestions(size.heldOut, seed),
+      questions: heldOutQuestions(task, size.heldOut, seed),
       sampledQuestions: Math.min(size.sampled, size.heldOut),
       samples: SAMPLES,
       sampleTemperature: SAMPLE_TEMPERATURE,
-      maxTokens: LISTENING.maxResponseTokens,
+      maxTokens: task.maxResponseTokens,
       seed,
-      answers: WORD_PROBLEM_ANSWERS,
+      answers: task.answers,
     },
-    prompts: unlabelledQuestions(size.questions, seed),
+    prompts: unlabelledQuestions(task, size.questions, seed),
   };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { DescribeResponseSchema } from '@parley/contracts';
 import { create } from '@bufbuild/protobuf';
+import { TASKS } from '@parley/evaluation';
 import { PAPER } from '@parley/pst';
 import { sleep } from '@parley/runtime';
 import type { GradedAnswer, Measurement } from '../measure/measurement.js';
@@ -65,9 +66,11 @@ test("the demo's recipe takes for answers what the demo measures", async () => {
     peers: 3,
     cwd: DEMO_FOLDER,
   });
-  const { measurement: plan } = demoPlan({ heldOut: 1, sampled: 1, questions: 1 }, 1n);
-  assert.deepEqual(recipe.aggregate.answerForms, plan.answers.forms);
-  assert.equal(recipe.generation.maxTokens, plan.maxTokens);
+  for (const task of TASKS) {
+    const { measurement: plan } = demoPlan(task, { heldOut: 1, sampled: 1, questions: 1 }, 1n);
+    assert.deepEqual(recipe.aggregate.answerForms, plan.answers.forms);
+    assert.equal(recipe.generation.maxTokens, plan.maxTokens);
+  }
 });
 
 test('the result has exactly the keys that scripts rely on', () => {
@@ -123,11 +126,13 @@ The bar                 reached: mean +2.0 (at least +2.0), worst peer +1.0 (at 
 });
 
 test('what is measured is never trained on, and trained questions carry no answers', () => {
-  const plan = demoPlan({ heldOut: 300, sampled: 50, questions: 300 }, 1n);
-  const measured = new Set(plan.measurement.questions.map(({ question }) => question));
-  assert.equal(measured.size, 300);
-  assert.ok(plan.prompts.every(({ question }) => !measured.has(question)));
-  assert.ok(plan.prompts.every((prompt) => Object.keys(prompt).join() === 'promptId,question'));
+  for (const task of TASKS) {
+    const plan = demoPlan(task, { heldOut: 300, sampled: 50, questions: 300 }, 1n);
+    const measured = new Set(plan.measurement.questions.map(({ question }) => question));
+    assert.equal(measured.size, 300);
+    assert.ok(plan.prompts.every(({ question }) => !measured.has(question)));
+    assert.ok(plan.prompts.every((prompt) => Object.keys(prompt).join() === 'promptId,question'));
+  }
   assert.ok(DEMO_SIZE.heldOut >= 1000);
 });
 

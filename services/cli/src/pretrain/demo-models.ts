@@ -1,5 +1,5 @@
 import { createRandom, seedFrom } from '@parley/pst';
-import { demoVocabulary, numberTokenIds } from '@parley/evaluation';
+import { taskVocabulary, type Task } from '@parley/evaluation';
 import { parameterShapes, parseModelConfig, type ModelConfig, type Tensor } from '@parley/lm';
 
 /** Names of the demo's peers; the order is the run's order of answering. */
@@ -11,9 +11,9 @@ export type DemoPeer = (typeof DEMO_PEERS)[number];
 const HIDDEN = 128;
 const HEAD_DIM = { llama: 32, qwen: 32, gemma: 16 };
 
-/** The config.json of a demo peer: 0.4 to 0.5 million parameters of its architecture. */
-export function demoConfig(peer: DemoPeer): ModelConfig {
-  const vocabulary = demoVocabulary();
+/** The config.json of a task's peer: 0.4 to 0.5 million parameters of its architecture. */
+export function demoConfig(task: Task, peer: DemoPeer): ModelConfig {
+  const vocabulary = taskVocabulary(task);
   const id = (token: string) => vocabulary.indexOf(token);
   const common = {
     vocab_size: vocabulary.length,
@@ -64,18 +64,20 @@ export function demoConfig(peer: DemoPeer): ModelConfig {
   return parseModelConfig({ ...common, ...own[peer] }, `${peer} config`);
 }
 
-/** Periods at which a number's embedding turns; see {@link demoWeights}. */
+/** Periods at which the embedding of an ordered word turns; see {@link demoWeights}. */
 const PERIODS = [2, 3, 4, 5, 7, 10, 14, 20, 33, 50, 70, 100, 140, 200];
-const NUMBER_AMPLITUDE = 1.5;
+const ORDER_AMPLITUDE = 1.5;
 
 /**
  * Initial weights of a demo peer where the default (normal, one width for all) learns slowly: matrices have standard
- * deviation 1/√(inputs), half of that where they write to the residual stream, and the embeddings of the numbers 0 to 99
- * start as cosines and sines of several periods, which makes arithmetic about four times faster to learn. An embedding
+ * deviation 1/√(inputs), half of that where they write to the residual stream, and the embeddings of the task's ordered
+ * words start as cosines and sines of several periods, which makes arithmetic about four times faster to learn. An embedding
  * enters the residual stream with unit width; where it also serves as the output matrix, the final norm makes up for it.
  */
-export function demoWeights(config: ModelConfig, seed: bigint): Map<string, Tensor> {
+export function demoWeights(task: Task, config: ModelConfig, seed: bigint): Map<string, Tensor> {
   const weights = new Map<string, Tensor>();
+  const vocabulary = taskVocabulary(task);
+  const ordered = task.orderedWords.map((word) => vocabulary.indexOf(word));
   const fan = config.hiddenSize ** -0.5;
   const embeddingScale = 1 / config.embeddingScale;
   for (const [name, shape] of parameterShapes(config)) {
@@ -92,16 +94,16 @@ export function demoWeights(config: ModelConfig, seed: bigint): Map<string, Tens
     const table = name === 'lm_head.weight' ? fan : embeddingScale;
     const deviation = isTable ? table : shape[1] ** -0.5 * (writesResidual ? 0.5 : 1);
     const data = Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal() * deviation);
-    if (isTable) writeNumbers(data, shape[1], deviation * NUMBER_AMPLITUDE);
+    if (isTable) writeOrder(ordered, data, shape[1], deviation * ORDER_AMPLITUDE);
     weights.set(name, { shape, data });
   }
   return weights;
 }
 
-function writeNumbers(table: Float32Array, width: number, amplitude: number): void {
-  numberTokenIds().forEach((row, number) => {
+function writeOrder(rows: readonly number[], table: Float32Array, width: number, amplitude: number): void {
+  rows.forEach((row, place) => {
     PERIODS.forEach((period, i) => {
-      const angle = (2 * Math.PI * number) / period;
+      const angle = (2 * Math.PI * place) / period;
       table[row * width + i] = amplitude * Math.cos(angle);
       table[row * width + PERIODS.length + i] = amplitude * Math.sin(angle);
     });

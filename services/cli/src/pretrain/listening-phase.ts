@@ -8,9 +8,10 @@ import {
   SPECIAL_TOKENS,
   type Coverage,
   type HeardQuestion,
+  type Problem,
+  type Task,
   type TrainingItem,
   type Turn,
-  type WordProblem,
 } from '@parley/evaluation';
 import type { LanguageModel } from '@parley/lm';
 import { lengthBatches, trainItems, type EncodeWords } from './train-items.js';
@@ -28,6 +29,7 @@ export function listeningRate(step: number, steps: number): number {
 
 /** What the second phase needs. */
 export interface ListeningOptions {
+  readonly task: Task;
   readonly seed: bigint;
   readonly steps: number;
   readonly encode: EncodeWords;
@@ -50,12 +52,12 @@ export async function listeningPhase(
   for (let first = 0; first < options.steps; first += blockSteps) {
     const block = first / blockSteps;
     const random = createRandom(seedFrom(options.seed, 'listening', block));
-    const heard = await answerInTurn(models, listeningQuestions(random), block, options);
+    const heard = await answerInTurn(models, listeningQuestions(options.task, random), block, options);
     const steps = Math.min(blockSteps, options.steps - first);
     await Promise.all(
       models.map((model, peer) => {
         const own = createRandom(seedFrom(options.seed, 'listening', block, peer));
-        const items = listeningBlock(peer, coverages[peer], heard, own);
+        const items = listeningBlock(options.task, peer, coverages[peer], heard, own);
         return trainBlock(model, blockBatches(items, own).slice(0, steps), first, options, peer);
       }),
     );
@@ -87,7 +89,7 @@ async function trainBlock(
 
 async function answerInTurn(
   models: readonly LanguageModel[],
-  questions: readonly { problem: WordProblem; order: number[] }[],
+  questions: readonly { problem: Problem; order: number[] }[],
   block: number,
   options: ListeningOptions,
 ): Promise<HeardQuestion[]> {
@@ -102,7 +104,7 @@ async function answerInTurn(
           seed: Number(seedFrom(options.seed, 'listening', block, i, speaker) & 0xffffffffn),
         }));
         const completions = await model.generate(items, {
-          maxTokens: LISTENING.maxResponseTokens,
+          maxTokens: options.task.maxResponseTokens,
           temperature: listeningTemperature(block),
           stopTokens: [end],
         });

@@ -1,22 +1,26 @@
 import { join } from 'node:path';
 import { seedFrom } from '@parley/pst';
 import {
-  demoTokenizerFiles,
-  demoVocabulary,
   LISTENING,
   makePopulation,
   PRETRAINING,
   SPECIAL_TOKENS,
+  taskTokenizerFiles,
+  taskVocabulary,
+  type Task,
 } from '@parley/evaluation';
 import { initLanguageModel, saveCheckpoint, type LanguageModel, type ModelConfig } from '@parley/lm';
 import { DEMO_PEERS, demoConfig, demoWeights } from './demo-models.js';
 import { listeningPhase } from './listening-phase.js';
+import { writePopulationRecord } from './population-record.js';
 import { solvingPhase } from './solving-phase.js';
 import { createWordEncoder } from './train-items.js';
 
 /** What {@link pretrainPopulation} is asked for. */
 export interface PretrainOptions {
-  /** Folder that gets one Hugging Face folder a peer. */
+  /** What the peers are to learn. */
+  readonly task: Task;
+  /** Folder that gets one Hugging Face folder a peer, and the population's record. */
   readonly folder: string;
   /** Decides weak spots, initial weights and data. Same seed, same bytes on the same kind of machine. */
   readonly seed: bigint;
@@ -39,26 +43,33 @@ export interface PretrainProgress {
   readonly losses: Readonly<Record<string, number>>;
 }
 
-/** Trains the demo's three peers from scratch and writes them as Hugging Face folders; returns the folders. */
+/** Trains three peers for a task from scratch and writes them as Hugging Face folders; returns the folders. */
 export async function pretrainPopulation(options: PretrainOptions): Promise<string[]> {
   const solvingSteps = options.solvingSteps ?? PRETRAINING.steps;
   const listeningSteps = options.listeningSteps ?? LISTENING.steps;
-  const vocabulary = demoVocabulary();
+  const { task } = options;
+  const vocabulary = taskVocabulary(task);
   const encode = createWordEncoder(vocabulary);
-  const { coverages } = makePopulation(options.seed);
-  const configs = DEMO_PEERS.map(demoConfig);
+  const population = makePopulation(task, options.seed);
+  const { coverages } = population;
+  const configs = DEMO_PEERS.map((peer) => demoConfig(task, peer));
   const seeds = DEMO_PEERS.map((peer) => seedFrom(options.seed, 'pretrain', peer));
   const models: LanguageModel[] = [];
   try {
     for (const [i, config] of configs.entries()) {
       models.push(
-        await initLanguageModel({ config, seed: 0, weights: demoWeights(config, seeds[i]), maxBatch: 128 }),
+        await initLanguageModel({
+          config,
+          seed: 0,
+          weights: demoWeights(task, config, seeds[i]),
+          maxBatch: 128,
+        }),
       );
     }
     const solving = track('solving', solvingSteps * models.length, options);
     await Promise.all(
       models.map((model, i) =>
-        solvingPhase(model, coverages[i], {
+        solvingPhase(model, task, coverages[i], {
           seed: seeds[i],
           steps: solvingSteps,
           encode,
@@ -68,6 +79,7 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
     );
     const listening = track('listening', listeningSteps * models.length, options);
     await listeningPhase(models, coverages, {
+      task,
       seed: options.seed,
       steps: listeningSteps,
       encode,
@@ -75,7 +87,8 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
       onStep: (peer, loss) => listening(DEMO_PEERS[peer], loss),
     });
     const folders = DEMO_PEERS.map((peer) => join(options.folder, peer));
-    for (const [i, model] of models.entries()) await save(folders[i], configs[i], model);
+    for (const [i, model] of models.entries()) await save(task, folders[i], configs[i], model);
+    writePopulationRecord(options.folder, task, population);
     return folders;
   } finally {
     await Promise.all(models.map((model) => model.close()));
@@ -96,17 +109,17 @@ function track(
   };
 }
 
-async function save(folder: string, config: ModelConfig, model: LanguageModel): Promise<void> {
+async function save(task: Task, folder: string, config: ModelConfig, model: LanguageModel): Promise<void> {
   const merged = await model.exportMerged();
-  const { tokenizer, tokenizerConfig } = demoTokenizerFiles();
-  const end = demoVocabulary().indexOf(SPECIAL_TOKENS.end);
+  const { tokenizer, tokenizerConfig } = taskTokenizerFiles(task);
+  const end = taskVocabulary(task).indexOf(SPECIAL_TOKENS.end);
   saveCheckpoint(folder, {
     config,
     tensors: new Map([...merged].map(([name, { data }]) => [name, data])),
     files: {
       'tokenizer.json': tokenizer,
       'tokenizer_config.json': tokenizerConfig,
-      'generation_config.json': { eos_token_id: end, max_new_tokens: LISTENING.maxResponseTokens },
+      'generation_config.json': { eos_token_id: end, max_new_tokens: task.maxResponseTokens },
     },
   });
 }

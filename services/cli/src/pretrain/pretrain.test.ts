@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { LISTENING, PRETRAINING, type TrainingItem } from '@parley/evaluation';
+import {
+  LISTENING,
+  LIST_EDITS,
+  makePopulation,
+  PRETRAINING,
+  WORD_PROBLEMS,
+  type TrainingItem,
+} from '@parley/evaluation';
 import { loadLanguageModel, loadTokenizer, readModelConfig } from '@parley/lm';
+import { DEMO_FOLDER } from '../mesh/demo-peers.js';
 import { DEMO_PEERS } from './demo-models.js';
 import { listeningRate } from './listening-phase.js';
+import { POPULATION_FILE, taskOfPopulation } from './population-record.js';
 import { pretrainPopulation } from './pretrain-population.js';
 import { solvingRate } from './solving-phase.js';
 import { createWordEncoder, lengthBatches, toSequences } from './train-items.js';
@@ -27,7 +36,13 @@ test('the same seed pretrains the same bytes, as folders that load', async (t) =
   const folders = [await temporaryFolder(t), await temporaryFolder(t)];
   const phases: string[] = [];
   for (const folder of folders) {
-    await pretrainPopulation({ folder, seed: 5n, ...steps, onProgress: ({ phase }) => phases.push(phase) });
+    await pretrainPopulation({
+      task: WORD_PROBLEMS,
+      folder,
+      seed: 5n,
+      ...steps,
+      onProgress: ({ phase }) => phases.push(phase),
+    });
   }
   assert.deepEqual(
     new Set(phases.map((phase, i) => `${phase} ${i < 15}`)),
@@ -46,10 +61,57 @@ test('the same seed pretrains the same bytes, as folders that load', async (t) =
   }
 });
 
+test('another task gives peers of its own words, and a folder that says which task', async (t) => {
+  const folder = await temporaryFolder(t);
+  const task = LIST_EDITS;
+  await pretrainPopulation({ task, folder, seed: 71n, solvingSteps: 1, listeningSteps: 1 });
+  for (const peer of DEMO_PEERS) {
+    const own = join(folder, peer);
+    await using model = await loadLanguageModel({ folder: own });
+    assert.ok(model.info.parameters > 4e5 && model.info.parameters < 5e5);
+    const tokenizer = loadTokenizer(own, readModelConfig(own));
+    const question = 'take the list c a f b . reverse it . then drop the first';
+    assert.equal(tokenizer.decode(tokenizer.encode(question)), question);
+  }
+  const [llama, qwen, gemma] = makePopulation(task, 71n).coverages;
+  const record: unknown = JSON.parse(await readFile(join(folder, POPULATION_FILE), 'utf8'));
+  assert.deepEqual(record, { task: 'list-edits', seed: '71', coverage: { llama, qwen, gemma } });
+  assert.equal(taskOfPopulation(folder), LIST_EDITS);
+});
+
+test("a population's task is what its record says, word problems where there is none", async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = join(folder, POPULATION_FILE);
+  assert.equal(taskOfPopulation(folder), WORD_PROBLEMS);
+  const refused = {
+    'no JSON': /JSON.*Train the peers anew/,
+    null: /"undefined"/,
+    '{"task":"sums"}': /no task "sums"/,
+  };
+  for (const [text, message] of Object.entries(refused)) {
+    await writeFile(file, text);
+    assert.throws(
+      () => taskOfPopulation(folder),
+      (error: Error) => error.message.startsWith(file) && message.test(error.message),
+    );
+  }
+});
+
+test("the demo's own record is what its seed gives", async () => {
+  const record = JSON.parse(await readFile(join(DEMO_FOLDER, POPULATION_FILE), 'utf8')) as { seed: string };
+  const [llama, qwen, gemma] = makePopulation(WORD_PROBLEMS, BigInt(record.seed)).coverages;
+  assert.deepEqual(record, {
+    task: 'word-problems',
+    seed: '20261123',
+    coverage: { llama, qwen, gemma },
+  });
+});
+
 test('an interrupted pretraining writes nothing', async (t) => {
   const folder = await temporaryFolder(t);
   const controller = new AbortController();
   const pretraining = pretrainPopulation({
+    task: WORD_PROBLEMS,
     folder,
     seed: 5n,
     solvingSteps: 50,
@@ -93,10 +155,11 @@ test('batches hold items of similar length, and every item once', () => {
 });
 
 test('learning rates warm up to their peak and end at their floor', () => {
-  const { learningRate, warmupSteps, finalLearningRateRatio } = PRETRAINING;
-  assert.ok(Math.abs(solvingRate(0, 1e6) - learningRate / warmupSteps) < 1e-9);
-  assert.ok(Math.abs(solvingRate(warmupSteps, 1e6) - learningRate) < 1e-6);
-  assert.ok(Math.abs(solvingRate(9999, 10_000) - learningRate * finalLearningRateRatio) < 1e-9);
+  const { warmupSteps, finalLearningRateRatio } = PRETRAINING;
+  const { learningRate } = WORD_PROBLEMS;
+  assert.ok(Math.abs(solvingRate(learningRate, 0, 1e6) - learningRate / warmupSteps) < 1e-9);
+  assert.ok(Math.abs(solvingRate(learningRate, warmupSteps, 1e6) - learningRate) < 1e-6);
+  assert.ok(Math.abs(solvingRate(learningRate, 9999, 10_000) - learningRate * finalLearningRateRatio) < 1e-9);
   assert.ok(Math.abs(listeningRate(500, 1000) - LISTENING.learningRate / 2) < 1e-9);
   assert.ok(
     Math.abs(listeningRate(999, 1000) - LISTENING.learningRate * LISTENING.finalLearningRateRatio) < 1e-9,

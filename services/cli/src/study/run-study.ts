@@ -5,8 +5,8 @@ import {
   LISTENING,
   PRETRAINING,
   solvedQuestions,
+  taskNamed,
   unlabelledQuestions,
-  WORD_PROBLEM_ANSWERS,
 } from '@parley/evaluation';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
@@ -94,17 +94,23 @@ async function runCell(cli: Cli, mesh: StudyMesh, spec: StudySpec, cell: StudyCe
   };
 }
 
-function train(cli: Cli, mesh: StudyMesh, spec: StudySpec, { id, row, seed }: StudyCell): Promise<Training> {
+function train(
+  cli: Cli,
+  mesh: StudyMesh,
+  spec: StudySpec,
+  { id, population, row, seed }: StudyCell,
+): Promise<Training> {
   const { recipe, labels, sabotage, questions = spec.questions } = row!;
+  const task = taskNamed(population.task);
   const runId = `study-${id.replaceAll(/[^a-z0-9-]/g, '-')}-${cli.now().getTime()}`;
   const common = { runId, recipe, seed: BigInt(seed) };
-  const solved = { ...common, questions: solvedQuestions(questions, BigInt(seed)), signal: cli.signal };
+  const solved = { ...common, questions: solvedQuestions(task, questions, BigInt(seed)), signal: cli.signal };
   if (labels === 'oracle') return trainOnLabels(mesh.peers, solved);
   const interlude = sabotage && {
     afterRounds: sabotage.afterRounds,
     happen: () => sabotagePeer(mesh.peers[sabotage.peer], sabotage.kind, solved),
   };
-  const prompts = unlabelledQuestions(questions, BigInt(seed));
+  const prompts = unlabelledQuestions(task, questions, BigInt(seed));
   const peers = mesh.peers.map(({ name }) => name);
   return trainCell(cli, mesh.coordinator, { ...common, title: id, peers, prompts }, interlude);
 }
@@ -115,14 +121,15 @@ async function measureCell(
   { measure }: StudySpec,
   cell: StudyCell,
 ): Promise<CellScores> {
+  const task = taskNamed(cell.population.task);
   const plan: MeasurementPlan = {
-    questions: heldOutQuestions(measure.heldOut, BigInt(measure.seed)),
+    questions: heldOutQuestions(task, measure.heldOut, BigInt(measure.seed)),
     sampledQuestions: Math.min(measure.sampled, measure.heldOut),
     samples: measure.samples,
     sampleTemperature: measure.temperature,
-    maxTokens: LISTENING.maxResponseTokens,
+    maxTokens: task.maxResponseTokens,
     seed: BigInt(measure.seed),
-    answers: WORD_PROBLEM_ANSWERS,
+    answers: task.answers,
     verifiers: ['likelihood', 'yes-no'],
   };
   const context = { signal: cli.signal, deadlineMs: CALL_DEADLINE_MS };
@@ -147,7 +154,7 @@ async function measureCell(
 async function populationPeers(
   { terminal, signal }: Cli,
   folder: string,
-  { name, seed, steps = PRETRAINING.steps, listeningSteps = LISTENING.steps }: StudyPopulation,
+  { name, task, seed, steps = PRETRAINING.steps, listeningSteps = LISTENING.steps }: StudyPopulation,
 ): Promise<LocalPeer[]> {
   const own = join(folder, `${name}-${seed}-${steps}-${listeningSteps}`);
   if (!(await exists(join(own, 'gemma', 'model.safetensors')))) {
@@ -158,6 +165,7 @@ async function populationPeers(
     });
     try {
       await pretrainPopulation({
+        task: taskNamed(task),
         folder: own,
         seed: BigInt(seed),
         solvingSteps: steps,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { TASKS } from '@parley/evaluation';
 import { resolveRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import { ParleyError, sha256 } from '@parley/runtime';
@@ -10,11 +11,11 @@ const name = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/, 'is no name: lower-case l
 const PEERS = 3;
 
 const count = z.int().min(1);
-const task = z.enum(['word-problems', 'list-edits']);
+const task = z.enum(TASKS.map((one) => one.name));
 
 const population = z.strictObject({
   name,
-  task: task.default('word-problems'),
+  task: task.default(TASKS[0]!.name),
   /** Of weak spots, weights and data; the same seed gives the same peers on the same kind of machine. */
   seed: z.int().min(0),
   steps: count.optional(),

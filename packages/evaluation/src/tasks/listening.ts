@@ -1,9 +1,10 @@
 import type { Random } from '@parley/pst';
-import { extractAnswer, WORD_PROBLEM_ANSWERS } from '../answer.js';
+import { extractAnswer } from '../answer.js';
 import { drawPretraining } from './pretraining.js';
-import { corrupt, sampleProblem, solve, splitOf, type WordProblem } from './problem.js';
 import { keepProbability, type Coverage } from './population.js';
 import { renderPrompt, SPECIAL_TOKENS, type Turn } from './prompt.js';
+import { splitOf } from './split.js';
+import type { Problem, Task } from './task.js';
 import { trainingItem, type TrainingItem } from './training-item.js';
 
 /** Settings of the second phase, in which peers hear one another's real answers. */
@@ -20,19 +21,16 @@ export const LISTENING = Object.freeze({
   beta1: 0.9,
   beta2: 0.98,
   maxGradNorm: 1,
-  maxResponseTokens: 16,
 });
 
 /** Share of a block's items that should come with context. */
 const CONTEXT_SHARE = 0.5;
 /** Chance that a first speaker, who heard nobody, gets an item that shows it its own answer. */
 const HEARS_ITSELF = 0.32;
-/** Results and the answer decide whether a chain is right: `a op b = r ; x op y = s A s <eos>`. */
-const TOKEN_WEIGHTS = [1, 3, 1, 1, 2, 1, 2, 2, 2, 1, 3, 1, 3, 1] as const;
 
 /** A question and what all three peers said about it, in the order of speaking. */
 export interface HeardQuestion {
-  readonly problem: WordProblem;
+  readonly problem: Problem;
   readonly turns: readonly Turn[];
 }
 
@@ -42,12 +40,12 @@ export function listeningTemperature(block: number): number {
 }
 
 /** Questions of one block and, for each, the random order of speakers in which the peers are to answer them. */
-export function listeningQuestions(random: Random): { problem: WordProblem; order: number[] }[] {
+export function listeningQuestions(task: Task, random: Random): { problem: Problem; order: number[] }[] {
   const count = Math.floor(LISTENING.blockSteps * LISTENING.batchSize * CONTEXT_SHARE * 1.5) + 60;
-  const found: { problem: WordProblem; order: number[] }[] = [];
+  const found: { problem: Problem; order: number[] }[] = [];
   while (found.length < count) {
-    const problem = sampleProblem(random);
-    if (splitOf(problem.question) === 'pretraining')
+    const problem = task.sample(random);
+    if (splitOf(task, problem.question) === 'pretraining')
       found.push({ problem, order: random.shuffle([0, 1, 2]) });
   }
   return found;
@@ -59,23 +57,25 @@ export function listeningQuestions(random: Random): { problem: WordProblem; orde
  * so it is kept only as often as the peer's own coverage would have met it.
  */
 export function listeningBlock(
+  task: Task,
   speaker: number,
   coverage: Coverage,
   heard: readonly HeardQuestion[],
   random: Random,
 ): TrainingItem[] {
   const size = LISTENING.blockSteps * LISTENING.batchSize;
-  const items = heard.flatMap((question) => listeningItem(speaker, coverage, question, random) ?? []);
+  const items = heard.flatMap((question) => listeningItem(task, speaker, coverage, question, random) ?? []);
   while (items.length < size) {
-    const { problem, noisy } = drawPretraining(coverage, random);
-    const { response } = noisy ? corrupt(problem, random) : solve(problem);
-    items.push(solveItem('solve', problem, [], response));
+    const { problem, noisy } = drawPretraining(task, coverage, random);
+    const { response } = noisy ? task.corrupt(problem, random) : task.solve(problem);
+    items.push(solveItem(task, 'solve', problem, [], response));
   }
   return random.shuffle(items).slice(0, size);
 }
 
 /** The item one peer makes of one question, or null where it makes none. */
 export function listeningItem(
+  task: Task,
   speaker: number,
   coverage: Coverage,
   { problem, turns }: HeardQuestion,
@@ -85,18 +85,19 @@ export function listeningItem(
   if (place < 0) throw new RangeError(`speaker ${speaker} said nothing about "${problem.question}"`);
   const heard = place > 0 ? turns.slice(0, place) : random.float() < HEARS_ITSELF ? [turns[0]] : [];
   if (heard.length === 0) return null;
-  const { response, answer } = solve(problem);
-  const judgeable = heard.some(({ text }) => extractAnswer(text, WORD_PROBLEM_ANSWERS) === answer);
-  if (!judgeable && random.float() >= keepProbability(coverage, problem)) return null;
-  return solveItem('solve-in-context', problem, heard, response);
+  const { response, answer } = task.solve(problem);
+  const judgeable = heard.some(({ text }) => extractAnswer(text, task.answers) === answer);
+  if (!judgeable && random.float() >= keepProbability(task, coverage, problem)) return null;
+  return solveItem(task, 'solve-in-context', problem, heard, response);
 }
 
 function solveItem(
+  task: Task,
   kind: 'solve' | 'solve-in-context',
-  problem: WordProblem,
+  problem: Problem,
   turns: readonly Turn[],
   response: string,
 ): TrainingItem {
   const completion = `${response} ${SPECIAL_TOKENS.end}`;
-  return trainingItem(kind, renderPrompt(problem.question, turns), completion, TOKEN_WEIGHTS);
+  return trainingItem(kind, renderPrompt(problem.question, turns), completion, task.tokenWeights(response));
 }
