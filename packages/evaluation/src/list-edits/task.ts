@@ -24,7 +24,7 @@ export const LIST_EDITS: Task<ListProblem> = {
     return [short, middle, long] as const;
   }),
   blindFactsPerPeer: 2,
-  weakKeep: 0.03,
+  weakKeep: 0.05,
   blindKeep: 0.1,
   words: [
     ...['A', 'yes', 'no', '?'],
