@@ -28,6 +28,13 @@ const CONTEXT_SHARE = 0.5;
 /** Chance that a first speaker, who heard nobody, gets an item that shows it its own answer. */
 const HEARS_ITSELF = 0.32;
 
+/**
+ * What the second phase can do without, to see what it is for: `markers` of who spoke; `real-answers`, in whose place come
+ * solutions of which a third is corrupted; the `filter` of items that nobody solved.
+ */
+export const LISTENING_PARTS = ['markers', 'real-answers', 'filter'] as const;
+export type ListeningPart = (typeof LISTENING_PARTS)[number];
+
 /** A question and what all three peers said about it, in the order of speaking. */
 export interface HeardQuestion {
   readonly problem: Problem;
@@ -62,9 +69,12 @@ export function listeningBlock(
   coverage: Coverage,
   heard: readonly HeardQuestion[],
   random: Random,
+  without?: ListeningPart,
 ): TrainingItem[] {
   const size = LISTENING.blockSteps * LISTENING.batchSize;
-  const items = heard.flatMap((question) => listeningItem(task, speaker, coverage, question, random) ?? []);
+  const items = heard.flatMap(
+    (question) => listeningItem(task, speaker, coverage, question, random, without) ?? [],
+  );
   while (items.length < size) {
     const { problem, noisy } = drawPretraining(task, coverage, random);
     const { response } = noisy ? task.corrupt(problem, random) : task.solve(problem);
@@ -80,15 +90,23 @@ export function listeningItem(
   coverage: Coverage,
   { problem, turns }: HeardQuestion,
   random: Random,
+  without?: ListeningPart,
 ): TrainingItem | null {
   const place = turns.findIndex((turn) => turn.speaker === speaker);
   if (place < 0) throw new RangeError(`speaker ${speaker} said nothing about "${problem.question}"`);
   const heard = place > 0 ? turns.slice(0, place) : random.float() < HEARS_ITSELF ? [turns[0]] : [];
   if (heard.length === 0) return null;
   const { response, answer } = task.solve(problem);
-  const judgeable = heard.some(({ text }) => extractAnswer(text, task.answers) === answer);
+  const judgeable =
+    without === 'filter' || heard.some(({ text }) => extractAnswer(text, task.answers) === answer);
   if (!judgeable && random.float() >= keepProbability(task, coverage, problem)) return null;
-  return solveItem(task, 'solve-in-context', problem, heard, response);
+  const shown = without === 'markers' ? unmarked(heard) : heard;
+  return solveItem(task, 'solve-in-context', problem, shown, response);
+}
+
+/** Turns that all seem to be the same speaker's. */
+export function unmarked(turns: readonly Turn[]): Turn[] {
+  return turns.map(({ text }) => ({ speaker: 0, text }));
 }
 
 function solveItem(

@@ -2,7 +2,7 @@ import type { Random } from '@parley/pst';
 import { drawCovered, type CoveredProblem, type Coverage } from './population.js';
 import { renderPrompt, renderVerification, SPECIAL_TOKENS, type Turn } from './prompt.js';
 import { splitOf } from './split.js';
-import type { Task } from './task.js';
+import type { Problem, Task } from './task.js';
 import { trainingItem, type TrainingItem } from './training-item.js';
 
 /** Settings of the first phase, in which each peer learns alone. */
@@ -20,6 +20,7 @@ export const PRETRAINING = Object.freeze({
 
 const SOLVE_SHARE = 0.56;
 const CONTEXT_SHARE = 0.18;
+/** Share of the solutions in front of a question that are corrupted. */
 const CONTEXT_ERROR_RATE = 0.35;
 /** A verification has one target token where a solution has about fourteen. */
 const VERIFY_WEIGHT = 4;
@@ -49,8 +50,13 @@ export function pretrainingItem(task: Task, coverage: Coverage, random: Random):
   const completion = `${target} ${SPECIAL_TOKENS.end}`;
   if (kind < SOLVE_SHARE) return trainingItem('solve', renderPrompt(problem.question), completion);
   const turns = random.sample([0, 1, 2], random.integer(1, 2)).map((speaker): Turn => {
-    const wrong = random.float() < CONTEXT_ERROR_RATE;
-    return { speaker, text: (wrong ? task.corrupt(problem, random) : task.solve(problem)).response };
+    return { speaker, text: syntheticAnswer(task, problem, random) };
   });
   return trainingItem('solve-in-context', renderPrompt(problem.question, turns), completion);
+}
+
+/** What a made-up speaker says: the right solution, or in 35 % of cases a corrupted one. */
+export function syntheticAnswer(task: Task, problem: Problem, random: Random): string {
+  const wrong = random.float() < CONTEXT_ERROR_RATE;
+  return (wrong ? task.corrupt(problem, random) : task.solve(problem)).response;
 }

@@ -38,3 +38,9 @@ export const CHAT_TEMPLATE =
   '<bos> {{ messages[-1].content }}' +
   '{% if candidate is defined %} <v> {{ candidate }} ?' +
   '{% else %}{% for answer in peer_answers or [] %} <p{{ answer.speaker }}> {{ answer.text }}{% endfor %} <r>{% endif %}';
+
+/** The same for peers that are not told who spoke: every answer seems to be the first speaker's. */
+export const UNMARKED_CHAT_TEMPLATE = CHAT_TEMPLATE.replace(
+  '<p{{ answer.speaker }}>',
+  SPECIAL_TOKENS.speakers[0],
+);

@@ -6,8 +6,11 @@ import {
   listeningTemperature,
   renderPrompt,
   SPECIAL_TOKENS,
+  syntheticAnswer,
+  unmarked,
   type Coverage,
   type HeardQuestion,
+  type ListeningPart,
   type Problem,
   type Task,
   type TrainingItem,
@@ -34,6 +37,8 @@ export interface ListeningOptions {
   readonly steps: number;
   readonly encode: EncodeWords;
   readonly vocabulary: readonly string[];
+  /** What the phase does without. */
+  readonly without?: ListeningPart | undefined;
   /** Called after each step of each peer with its loss in nats per token. */
   readonly onStep: (peer: number, loss: number) => void;
 }
@@ -57,7 +62,7 @@ export async function listeningPhase(
     await Promise.all(
       models.map((model, peer) => {
         const own = createRandom(seedFrom(options.seed, 'listening', block, peer));
-        const items = listeningBlock(options.task, peer, coverages[peer], heard, own);
+        const items = listeningBlock(options.task, peer, coverages[peer], heard, own, options.without);
         return trainBlock(model, blockBatches(items, own).slice(0, steps), first, options, peer);
       }),
     );
@@ -87,12 +92,26 @@ async function trainBlock(
   }
 }
 
+/** Questions with answers that no peer gave. */
+function inventAnswers(
+  questions: readonly { problem: Problem; order: number[] }[],
+  block: number,
+  { task, seed }: ListeningOptions,
+): HeardQuestion[] {
+  const random = createRandom(seedFrom(seed, 'listening', block, 'invented'));
+  return questions.map(({ problem, order }) => ({
+    problem,
+    turns: order.map((speaker) => ({ speaker, text: syntheticAnswer(task, problem, random) })),
+  }));
+}
+
 async function answerInTurn(
   models: readonly LanguageModel[],
   questions: readonly { problem: Problem; order: number[] }[],
   block: number,
   options: ListeningOptions,
 ): Promise<HeardQuestion[]> {
+  if (options.without === 'real-answers') return inventAnswers(questions, block, options);
   const turns: Turn[][] = questions.map(() => []);
   const end = options.encode(SPECIAL_TOKENS.end)[0];
   for (let place = 0; place < models.length; place++) {
@@ -100,7 +119,7 @@ async function answerInTurn(
       models.map(async (model, speaker) => {
         const indices = questions.flatMap(({ order }, i) => (order[place] === speaker ? [i] : []));
         const items = indices.map((i) => ({
-          prompt: options.encode(renderPrompt(questions[i].problem.question, turns[i])),
+          prompt: options.encode(renderPrompt(questions[i].problem.question, shown(turns[i]))),
           seed: Number(seedFrom(options.seed, 'listening', block, i, speaker) & 0xffffffffn),
         }));
         const completions = await model.generate(items, {
@@ -114,6 +133,10 @@ async function answerInTurn(
     for (const { i, turn } of spoken.flat()) turns[i].push(turn);
   }
   return questions.map(({ problem }, i) => ({ problem, turns: turns[i] }));
+
+  function shown(heard: readonly Turn[]): readonly Turn[] {
+    return options.without === 'markers' ? unmarked(heard) : heard;
+  }
 
   function words(tokens: readonly number[], stop: number): string {
     return tokens

@@ -7,6 +7,8 @@ import {
   SPECIAL_TOKENS,
   taskTokenizerFiles,
   taskVocabulary,
+  UNMARKED_CHAT_TEMPLATE,
+  type ListeningPart,
   type Task,
 } from '@parley/evaluation';
 import { initLanguageModel, saveCheckpoint, type LanguageModel, type ModelConfig } from '@parley/lm';
@@ -28,6 +30,8 @@ export interface PretrainOptions {
   readonly solvingSteps?: number;
   /** Steps of the second phase, among one another. Default {@link LISTENING.steps}. */
   readonly listeningSteps?: number;
+  /** What the second phase does without; nothing unless given. */
+  readonly listeningWithout?: ListeningPart | undefined;
   readonly onProgress?: (progress: PretrainProgress) => void;
   /** Ends pretraining at the next step; nothing is written. */
   readonly signal?: AbortSignal;
@@ -84,10 +88,11 @@ export async function pretrainPopulation(options: PretrainOptions): Promise<stri
       steps: listeningSteps,
       encode,
       vocabulary,
+      without: options.listeningWithout,
       onStep: (peer, loss) => listening(DEMO_PEERS[peer], loss),
     });
     const folders = DEMO_PEERS.map((peer) => join(options.folder, peer));
-    for (const [i, model] of models.entries()) await save(task, folders[i], configs[i], model);
+    for (const [i, model] of models.entries()) await save(options, folders[i], configs[i], model);
     writePopulationRecord(options.folder, task, population);
     return folders;
   } finally {
@@ -109,7 +114,12 @@ function track(
   };
 }
 
-async function save(task: Task, folder: string, config: ModelConfig, model: LanguageModel): Promise<void> {
+async function save(
+  { task, listeningWithout }: PretrainOptions,
+  folder: string,
+  config: ModelConfig,
+  model: LanguageModel,
+): Promise<void> {
   const merged = await model.exportMerged();
   const { tokenizer, tokenizerConfig } = taskTokenizerFiles(task);
   const end = taskVocabulary(task).indexOf(SPECIAL_TOKENS.end);
@@ -118,7 +128,10 @@ async function save(task: Task, folder: string, config: ModelConfig, model: Lang
     tensors: new Map([...merged].map(([name, { data }]) => [name, data])),
     files: {
       'tokenizer.json': tokenizer,
-      'tokenizer_config.json': tokenizerConfig,
+      'tokenizer_config.json':
+        listeningWithout === 'markers'
+          ? { ...tokenizerConfig, chat_template: UNMARKED_CHAT_TEMPLATE }
+          : tokenizerConfig,
       'generation_config.json': { eos_token_id: end, max_new_tokens: task.maxResponseTokens },
     },
   });

@@ -14,6 +14,7 @@ import { measureWithProgress } from '../measure/measure-with-progress.js';
 import type { MeasurementPlan } from '../measure/measurement.js';
 import { demoPeers } from '../mesh/demo-peers.js';
 import type { LocalPeer } from '../mesh/mesh-services.js';
+import { POPULATION_FILE } from '../pretrain/population-record.js';
 import { pretrainPopulation } from '../pretrain/pretrain-population.js';
 import { cellScores, correctness } from './cell-result.js';
 import type { CellResult, CellScores } from './cell-result.js';
@@ -154,29 +155,43 @@ async function measureCell(
 async function populationPeers(
   { terminal, signal }: Cli,
   folder: string,
-  { name, task, seed, steps = PRETRAINING.steps, listeningSteps = LISTENING.steps }: StudyPopulation,
+  population: StudyPopulation,
 ): Promise<LocalPeer[]> {
-  const own = join(folder, `${name}-${seed}-${steps}-${listeningSteps}`);
-  if (!(await exists(join(own, 'gemma', 'model.safetensors')))) {
-    const progress = terminal.progress({
-      label: `Pretraining population ${name}`,
-      total: 3 * (steps + listeningSteps),
-      unit: 'steps',
+  const {
+    name,
+    seed,
+    steps = PRETRAINING.steps,
+    listeningSteps = LISTENING.steps,
+    listeningWithout,
+  } = population;
+  const settings = [
+    seed,
+    steps,
+    listeningSteps,
+    ...(listeningWithout ? [`without-${listeningWithout}`] : []),
+  ];
+  const own = join(folder, [name, ...settings].join('-'));
+  // Written when all peers are.
+  if (await exists(join(own, POPULATION_FILE))) return demoPeers(own);
+  const progress = terminal.progress({
+    label: `Pretraining population ${name}`,
+    total: 3 * (steps + listeningSteps),
+    unit: 'steps',
+  });
+  try {
+    await pretrainPopulation({
+      task: taskNamed(population.task),
+      folder: own,
+      seed: BigInt(seed),
+      solvingSteps: steps,
+      listeningSteps,
+      listeningWithout,
+      signal,
+      onProgress: () => progress.advance(),
     });
-    try {
-      await pretrainPopulation({
-        task: taskNamed(task),
-        folder: own,
-        seed: BigInt(seed),
-        solvingSteps: steps,
-        listeningSteps,
-        signal,
-        onProgress: () => progress.advance(),
-      });
-      progress.done();
-    } finally {
-      progress.abandon();
-    }
+    progress.done();
+  } finally {
+    progress.abandon();
   }
   return demoPeers(own);
 }

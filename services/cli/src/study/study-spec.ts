@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { TASKS } from '@parley/evaluation';
+import { LISTENING_PARTS, TASKS } from '@parley/evaluation';
 import { resolveRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import { ParleyError, sha256 } from '@parley/runtime';
@@ -15,11 +15,13 @@ const task = z.enum(TASKS.map((one) => one.name));
 
 const population = z.strictObject({
   name,
-  task: task.default(TASKS[0]!.name),
+  task: task.default(TASKS[0].name),
   /** Of weak spots, weights and data; the same seed gives the same peers on the same kind of machine. */
   seed: z.int().min(0),
   steps: count.optional(),
   listeningSteps: count.optional(),
+  /** What their listening phase does without. */
+  listeningWithout: z.enum(LISTENING_PARTS).optional(),
 });
 
 const row = z.strictObject({
