@@ -9,6 +9,8 @@ import {
   listeningItem,
   listeningQuestions,
   listeningTemperature,
+  unmarked,
+  type ListeningPart,
 } from './listening.js';
 import { drawCovered, keepProbability, makePopulation } from './population.js';
 import { pretrainingItem } from './pretraining.js';
@@ -195,6 +197,25 @@ for (const task of TASKS) {
         () => listeningItem(task, 0, coverage, { problem, turns: [] }, random),
         /speaker 0 said nothing/,
       );
+    });
+
+    it('can do without markers, or without the filter, to see what they are for', () => {
+      const random = createRandom(3n);
+      const { coverages } = makePopulation(task, 0n);
+      const problem = drawSplit(task, 'pretraining', 300, 9n).find(
+        (one) => keepProbability(task, coverages[0], one) < 0.1,
+      )!;
+      const turns = [1, 2, 0].map((speaker) => ({ speaker, text: task.corrupt(problem, random).response }));
+      const kept = (part: ListeningPart | undefined): number =>
+        Array.from({ length: 100 }, () =>
+          listeningItem(task, 0, coverages[0], { problem, turns }, random, part),
+        ).filter((one) => one !== null).length;
+      assert.ok(kept(undefined) < 40);
+      assert.equal(kept('filter'), 100, 'what nobody solved is kept too');
+      const right = turns.map((turn) => ({ ...turn, text: task.solve(problem).response }));
+      const item = listeningItem(task, 0, coverages[0], { problem, turns: right }, random, 'markers')!;
+      assert.equal(item.prompt, renderPrompt(problem.question, unmarked(right.slice(0, 2))));
+      assert.doesNotMatch(item.prompt, /<p[12]>/);
     });
 
     it('fills a listening block to its size, about half of it with context', () => {

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import {
   LISTENING,
+  LISTENING_PARTS,
   LIST_EDITS,
   makePopulation,
   PRETRAINING,
@@ -59,6 +60,24 @@ test('the same seed pretrains the same bytes, as folders that load', async (t) =
     const tokenizer = loadTokenizer(folder, readModelConfig(folder));
     assert.equal(tokenizer.decode(tokenizer.encode('tom has 3 pens')), 'tom has 3 pens');
   }
+});
+
+test('peers that learnt without markers are not told who spoke, and every part left out makes other peers', async (t) => {
+  const models = new Map<string, string>();
+  for (const part of [undefined, ...LISTENING_PARTS]) {
+    const folder = await temporaryFolder(t);
+    const steps = { solvingSteps: 1, listeningSteps: 1, listeningWithout: part };
+    await pretrainPopulation({ task: WORD_PROBLEMS, folder, seed: 5n, ...steps });
+    models.set(
+      part ?? 'all',
+      (await readFile(join(folder, 'llama', 'model.safetensors'))).toString('base64'),
+    );
+    const { chat_template: template } = JSON.parse(
+      await readFile(join(folder, 'llama', 'tokenizer_config.json'), 'utf8'),
+    ) as { chat_template: string };
+    assert.equal(template.includes('<p{{ answer.speaker }}>'), part !== 'markers');
+  }
+  assert.ok(new Set(models.values()).size >= 3, 'markers and answers change what is learnt');
 });
 
 test('another task gives peers of its own words, and a folder that says which task', async (t) => {
