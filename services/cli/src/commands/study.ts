@@ -30,11 +30,12 @@ function runCommand(cli: Cli): Command {
     )
     .argument('<spec>', 'the study as JSON (docs/evidence/README.md)')
     .requiredOption('--out <folder>', 'folder of populations, results and the report')
+    .option('--only <rows>', 'names of rows to run now, separated by commas', (text) => text.split(','))
     .option('--no-report', 'write no report at the end')
-    .action(async (spec: string, options: { out: string; report: boolean }) => {
+    .action(async (spec: string, options: { out: string; only?: string[]; report: boolean }) => {
       const study = await readStudySpec(spec, cli.cwd);
       const folder = fromCwd(cli, options.out);
-      const { path } = await runStudy(cli, study.spec, folder);
+      const { path } = await runStudy(cli, study.spec, folder, options.only);
       if (options.report) {
         const report = await writeReport(path, join(folder, REPORT_FOLDER), { charts: true });
         cli.terminal.line(`The report is ${report}`);

@@ -44,14 +44,24 @@ const VERSION_BYTES = 8 * 1024 ** 2;
  * Runs every cell of a study that has no result yet, one population and one mesh after another. Interrupted at any instant,
  * it goes on where it was: a cell has its whole result or none.
  *
+ * @param only - names of rows; the others wait for another time
  * @returns the results of all cells, earlier ones included
  * @throws ParleyError STUDY_INVALID, DISK_FULL before anything starts, or what pretraining, the mesh or measuring throws
  */
-export async function runStudy(cli: Cli, spec: StudySpec, folder: string): Promise<StudyResults> {
+export async function runStudy(
+  cli: Cli,
+  spec: StudySpec,
+  folder: string,
+  only?: readonly string[],
+): Promise<StudyResults> {
   await mkdir(folder, { recursive: true });
+  refuseUnknownRows(spec, only);
   const results = await openStudyResults(join(folder, RESULTS_FILE));
   const groups = groupCells(spec)
-    .map((group) => ({ ...group, cells: group.cells.filter((cell) => !results.has(cell)) }))
+    .map((group) => ({
+      ...group,
+      cells: group.cells.filter((cell) => !results.has(cell) && isWanted(cell, only)),
+    }))
     .filter(({ cells }) => cells.length > 0);
   const total = groups.reduce((sum, { cells }) => sum + cells.length, 0);
   cli.terminal.line(`${total} cells to run, ${results.cells.length} are there`);
@@ -67,6 +77,19 @@ export async function runStudy(cli: Cli, spec: StudySpec, folder: string): Promi
   }
   await rm(join(folder, MESH_FOLDER), { recursive: true, force: true });
   return results;
+}
+
+function refuseUnknownRows({ rows }: StudySpec, only: readonly string[] = []): void {
+  const names = rows.map(({ name }) => name);
+  const unknown = only.filter((name) => !names.includes(name));
+  if (unknown.length === 0) return;
+  const message = `--only names rows that the study does not have: ${unknown.join(', ')}; it has ${names.join(', ')}`;
+  throw new ParleyError('STUDY_INVALID', message);
+}
+
+/** What is compared with is always wanted. */
+function isWanted({ row }: StudyCell, only: readonly string[] | undefined): boolean {
+  return only === undefined || row === undefined || only.includes(row.name);
 }
 
 async function runCell(cli: Cli, mesh: StudyMesh, spec: StudySpec, cell: StudyCell): Promise<CellResult> {

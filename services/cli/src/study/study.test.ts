@@ -55,7 +55,7 @@ test('a study that is killed goes on, repeats no cell and loses none, with the r
     ['p1/untrained', 'p1/paper/1', 'p1/uniform/1', 'p1/oracle/1'],
   );
 
-  await killAfter(spec, join(folder, 'killed'), 'Cell 3 of 4');
+  await killAfter(spec, join(folder, 'killed'), 'Cell 3 of 3', ['--only', 'paper,uniform']);
   const first = await readCells(join(folder, 'killed'));
   assert.equal(first.length, 2);
   // As if the kill had come in the middle of a line.
@@ -64,6 +64,17 @@ test('a study that is killed goes on, repeats no cell and loses none, with the r
   assert.match(stderr, /2 cells to run, 2 are there/);
   const withoutSeconds = (cells: readonly CellResult[]) => cells.map(({ seconds: _, ...rest }) => rest);
   assert.deepEqual(withoutSeconds(await readCells(join(folder, 'killed'))), withoutSeconds(whole));
+
+  const other = await runCommandLine(
+    ['study', spec, '--out', join(folder, 'killed'), '--only', 'paper,papers'],
+    {
+      cwd: folder,
+    },
+  );
+  assert.match(
+    other.stderr,
+    /--only names rows that the study does not have: papers; it has paper, uniform, oracle/,
+  );
 
   const again = await runWhole(spec, join(folder, 'killed'));
   assert.match(again.stderr, /0 cells to run, 4 are there/);
@@ -182,8 +193,8 @@ async function runWhole(spec: string, out: string): Promise<CommandResult> {
 }
 
 /** Starts a study, and kills it as soon as it says something. Its mesh ends with it. */
-async function killAfter(spec: string, out: string, words: string): Promise<void> {
-  const child = spawn(process.execPath, [PARLEY, 'study', spec, '--out', out], {
+async function killAfter(spec: string, out: string, words: string, options: string[]): Promise<void> {
+  const child = spawn(process.execPath, [PARLEY, 'study', spec, '--out', out, ...options], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';
