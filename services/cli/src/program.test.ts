@@ -93,6 +93,7 @@ const FAILURES: [args: string[], code: number, stderr: RegExp][] = [
   [['run', '--questions', '-', '--detach'], 2, /--detach needs a mesh that goes on/],
   [['run', '--questions', '-', '--coordinator', 'host:1', '--peer', 'a=host:2'], 2, /contradict each other/],
   [['watch', 'run-1'], 3, /No mesh is up in .*: start one with `parley up`/],
+  [['pretrain', '--task', 'list-edits'], 2, /--task list-edits needs an --out: the demo's own folder/],
   [['topology'], 2, /No NATS is named: set PARLEY_NATS_URL/],
   [['topology', '--lease', 'soon'], 2, /"soon" is not a duration with a unit/],
   [['pull', 'one/two/three'], 2, /"one\/two\/three" is not the name of a model on a hub, such as/],

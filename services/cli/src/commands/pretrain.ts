@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { LISTENING, PRETRAINING, taskNamed, TASKS, WORD_PROBLEMS } from '@parley/evaluation';
+import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { DEMO_FOLDER } from '../mesh/demo-peers.js';
 import type { Progress } from '../output/terminal.js';
@@ -45,6 +46,12 @@ export function pretrainCommand(cli: Cli): Command {
 }
 
 async function pretrain(cli: Cli, options: PretrainCommandOptions): Promise<void> {
+  if (options.task !== WORD_PROBLEMS.name && options.out === DEMO_FOLDER) {
+    throw new ParleyError(
+      'CONFIG_INVALID',
+      `--task ${options.task} needs an --out: the demo's own folder is for ${WORD_PROBLEMS.name}`,
+    );
+  }
   const started = cli.now().getTime();
   const progress = phaseProgress(cli);
   try {
