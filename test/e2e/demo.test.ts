@@ -6,12 +6,13 @@ import { test } from 'node:test';
 import type { DemoResult, RunRecord } from '@parley/cli';
 import { run } from '../support/launch.js';
 
-const QUESTIONS = 64;
+const MONITORED = 16;
+const QUESTIONS = 64 + MONITORED;
 const PER_ROUND = 32;
 const HELD_OUT = 40;
 const SAMPLED = 8;
 const PEERS = 3;
-const ROUNDS = QUESTIONS / PER_ROUND;
+const ROUNDS = (QUESTIONS - MONITORED) / PER_ROUND;
 
 /** `npm start -- --json` prints these keys, and programs read them. */
 const RESULT_KEYS = [
@@ -37,6 +38,8 @@ test('parley demo, in small: a mesh comes up, is measured, trains, is measured a
     'rounds.microBatch=16',
     '--set',
     'aggregate.trust.clusters=4',
+    '--set',
+    `monitor.questions=${MONITORED}`,
   ];
   const { code, stdout, stderr } = await run('cli', {}, [
     'demo',

@@ -217,7 +217,9 @@ export function createRelease(tools: Tools, namespace: string, base: readonly st
       const args = [
         'run',
         '--questions=/questions/questions.jsonl',
-        '--recipe=/app/deploy/demo/recipe.json',
+        '--recipe=trust',
+        '--set=generation.maxTokens=16',
+        '--set=aggregate.answerForms=marker',
         `--set=rounds.promptsPerRound=${PROMPTS_PER_ROUND}`,
         `--title=${run}`,
         ...PEERS.map((peer) => `--peer=${peer}`),
