@@ -17,7 +17,9 @@ export function worst({ value, whose }: Worst): string {
 
 /** `0.31 → 0.28`. */
 export function pair({ was, is }: Pair<number>, digits: number): string {
-  return Number.isNaN(was + is) ? NOTHING : `${was.toFixed(digits)} → ${is.toFixed(digits)}`;
+  return Number.isNaN(was + is)
+    ? NOTHING
+    : `${was.toFixed(digits)} → ${is.toFixed(digits)}`.replaceAll('-', '−');
 }
 
 /** `71.2 → 78.3 %`, of shares. */
