@@ -326,7 +326,8 @@ export const TRUST_PMI: Recipe = deepFreeze({
   preset: 'trust-pmi',
   weight: { ...PAPER.weight },
   anchor: { on: 'abstained', weight: 1, reference: 'previous' },
-  guards: { ...PAPER.guards, frozenAgreementDrop: 0.01 },
+  // Peers that become sure of what they are right about lose most of their entropy, and nothing is wrong with them.
+  guards: { ...PAPER.guards, entropyDrop: 0.95, frozenAgreementDrop: 0.01 },
   monitor: { ...PAPER.monitor, questions: 256 },
   training: { ...TRUST.training, epochs: 6 },
   rounds: { ...TRUST.rounds, promptsPerRound: 1024 },
