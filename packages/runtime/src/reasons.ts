@@ -60,7 +60,10 @@ export const REASONS = {
   CONTAMINATED: reason('INVALID_ARGUMENT', 'Questions to measure on are among those that were trained on.'),
   WEIGHT_NOT_FINITE: reason('INVALID_ARGUMENT', 'An update carries a weight that is NaN or infinite.'),
   RECIPE_INVALID: reason('INVALID_ARGUMENT', 'A run specification has missing or contradictory fields.'),
-  STUDY_INVALID: reason('INVALID_ARGUMENT', 'The specification of a study, or its file of results, is not sound.'),
+  STUDY_INVALID: reason(
+    'INVALID_ARGUMENT',
+    'The specification of a study, or its file of results, is not sound.',
+  ),
   CONFIG_INVALID: reason('INVALID_ARGUMENT', 'Environment variables or options are missing or malformed.'),
   REQUEST_INVALID: reason('INVALID_ARGUMENT', 'A field of a request is missing or out of its range.'),
   NAME_INVALID: reason(
