@@ -1,5 +1,6 @@
 export * from './join-mesh.js';
 export * from './last-good-version.js';
+export * from './monitor-history.js';
 export * from './peer-directory.js';
 export * from './peer-handle.js';
 export * from './peer-health.js';

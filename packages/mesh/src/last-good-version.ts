@@ -1,30 +1,26 @@
 import { STREAMS, filters, readFrom } from '@parley/bus';
 import type { BlobReader, Bus } from '@parley/bus';
-import { GuardVerdictSchema, MonitorMeasuredSchema } from '@parley/contracts';
-import { EVENT_TYPES } from './run-events.js';
+import { MonitorMeasuredSchema } from '@parley/contracts';
+import type { MonitorMeasured } from '@parley/contracts';
+import { createMonitorHistory } from './monitor-history.js';
+import { readVerdicts } from './stopped-peers.js';
 
 /**
- * The newest version of a peer that the monitor pool of any run measured and that no verdict speaks of; `undefined` if
- * there is none.
+ * The version of a peer that the last run with a monitor pool would take it back to (see {@link createMonitorHistory});
+ * `undefined` if no pool ever measured the peer.
  */
 export async function lastGoodVersion(
   bus: Bus,
   blobs: BlobReader,
   peer: string,
 ): Promise<bigint | undefined> {
-  const measured = new Set<bigint>();
-  const measurements = { stream: STREAMS.rounds, schema: MonitorMeasuredSchema, blobs };
-  for await (const { message } of readFrom(bus, { ...measurements, filter: filters.monitored() })) {
-    const found = message.peers.find(({ name, missing }) => name === peer && missing === undefined);
-    if (found !== undefined) measured.add(found.version);
+  let measured: MonitorMeasured[] = [];
+  const options = { stream: STREAMS.rounds, schema: MonitorMeasuredSchema, blobs };
+  for await (const { message } of readFrom(bus, { ...options, filter: filters.monitored() })) {
+    if (message.runId === measured[0]?.runId) measured.push(message);
+    else if (message.peers.some(({ name }) => name === peer)) measured = [message];
   }
-  const events = { stream: STREAMS.events, schema: GuardVerdictSchema, blobs };
-  const filter = filters.events(undefined, EVENT_TYPES.guard);
-  for await (const { message } of readFrom(bus, { ...events, filter })) {
-    if (message.peer === peer && message.version !== undefined) measured.delete(message.version);
-  }
-  return [...measured].reduce<bigint | undefined>(
-    (newest, version) => (newest === undefined || version > newest ? version : newest),
-    undefined,
-  );
+  const [first] = measured;
+  if (first === undefined) return undefined;
+  return createMonitorHistory(measured).lastGood(peer, await readVerdicts(bus, blobs, first.runId));
 }

@@ -5,5 +5,6 @@ export { MODEL_FIELDS, cacheFolders } from './model-fields.js';
 export type { ModelSettings } from './model-fields.js';
 export { MODEL_URIS, formatModelUri, parseModelUri, parseRepo } from './model-uri.js';
 export type { ModelUri } from './model-uri.js';
+export { requireRoom } from './room.js';
 export { copyModel, obtainModel } from './obtain-model.js';
 export type { ObtainOptions, ObtainedModel } from './obtain-model.js';

@@ -15,7 +15,7 @@ export interface Plan {
 /** @throws ParleyError MESSAGE_TOO_LARGE or DISK_FULL, with the arithmetic, before anything is fetched */
 export async function requireRoom(
   { label, folder, totalBytes, presentBytes }: Plan,
-  maxBytes: number,
+  maxBytes = Infinity,
 ): Promise<void> {
   if (totalBytes === undefined) return;
   if (totalBytes > maxBytes) {

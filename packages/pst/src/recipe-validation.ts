@@ -33,7 +33,7 @@ export function resolveRecipe(override: unknown, facts: RunFacts = {}): Resolved
     return { ok: false, problems: [{ path: '', message: 'a recipe is a JSON object' }] };
   }
   const base = override['preset'] === 'custom' ? {} : presetNamed(override['preset']);
-  const merged = merge(base, override);
+  const merged = mergeFields(base, override);
   const problems = validateRecipe(merged, facts);
   return problems.length === 0 ? { ok: true, recipe: merged as unknown as Recipe } : { ok: false, problems };
 }
@@ -243,17 +243,17 @@ function leaves(value: object, prefix = ''): Map<string, unknown> {
 }
 
 /** A fresh deep copy of `base` with the fields of `override`; `undefined` leaves a field as it is. */
-function merge(base: object, override: Record<string, unknown>): Record<string, unknown> {
+export function mergeFields(base: object, override: Record<string, unknown>): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(base)) {
     const list: unknown[] | null = Array.isArray(value) ? value : null;
-    result[key] = list ? [...list] : isRecord(value) ? merge(value, {}) : value;
+    result[key] = list ? [...list] : isRecord(value) ? mergeFields(value, {}) : value;
   }
   for (const [key, value] of Object.entries(override)) {
     if (value === undefined) continue;
     const inner = isRecord(result[key]) ? result[key] : {};
     // defineProperty, since JSON may name a key __proto__.
-    const next = isRecord(value) ? merge(inner, value) : value;
+    const next = isRecord(value) ? mergeFields(inner, value) : value;
     Object.defineProperty(result, key, { value: next, enumerable: true, writable: true, configurable: true });
   }
   return result;

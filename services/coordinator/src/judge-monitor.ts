@@ -1,10 +1,9 @@
 import { create } from '@bufbuild/protobuf';
 import { GuardVerdictSchema } from '@parley/contracts';
 import type { GuardVerdict, MonitorMeasured } from '@parley/contracts';
-import { quarantinedBy, stoppedBy } from '@parley/mesh';
+import { createMonitorHistory, quarantinedBy, stoppedBy } from '@parley/mesh';
 import { judgePeer } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
-import { createMonitorHistory } from './monitor-history.js';
 import { tooFewLeft } from './too-few-left.js';
 
 /** What the verdicts on a measurement depend on. */

@@ -1,14 +1,13 @@
 import { create } from '@bufbuild/protobuf';
 import { ItemFailureSchema } from '@parley/contracts';
 import type { GuardVerdict, ItemFailure, MonitorMeasured } from '@parley/contracts';
-import { quarantinedBy } from '@parley/mesh';
+import { createMonitorHistory, quarantinedBy } from '@parley/mesh';
 import type { PeerHandle, RunFacts } from '@parley/mesh';
 import type { PeerSignals } from '@parley/pst';
 import type { Log } from '@parley/runtime';
 import type { RoundTools } from './generate-round.js';
 import { judgeMonitor } from './judge-monitor.js';
 import { measureMonitor } from './measure-monitor.js';
-import { createMonitorHistory } from './monitor-history.js';
 import type { PeerProgressLog } from './peer-progress-log.js';
 import type { PromptFeed } from './prompt-feed.js';
 import type { RunJournal } from './run-journal.js';

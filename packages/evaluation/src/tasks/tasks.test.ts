@@ -18,10 +18,23 @@ import { renderPrompt } from './prompt.js';
 import { heldOutQuestions, unlabelledQuestions } from './questions.js';
 import { taskNamed, TASKS } from './registry.js';
 import { drawSplit, splitOf } from './split.js';
+import type { Task } from './task.js';
 import { taskVocabulary } from './tokenizer.js';
 
 const seeds = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const questionOf = (prompt: string): string => /^<bos> (.*?) <(?:r|v|p\d)>/.exec(prompt)![1];
+
+it('a split that has no more questions says how many there are, and does not go on for ever', () => {
+  const [task] = TASKS;
+  const one = task.sample(createRandom(1n));
+  const only: Task = { ...task, sample: () => one };
+  const split = splitOf(only, one.question);
+  assert.equal(drawSplit(only, split, 1, 1n).length, 1);
+  assert.throws(() => drawSplit(only, split, 2, 1n), {
+    name: 'RangeError',
+    message: `Task word-problems has about 1 different ${split} questions, not 2; ask for fewer`,
+  });
+});
 
 it('tasks are known by different names', () => {
   assert.equal(new Set(TASKS.map(({ name }) => name)).size, TASKS.length);

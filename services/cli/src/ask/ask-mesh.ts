@@ -3,8 +3,7 @@ import { ParleyError } from '@parley/runtime';
 import type { PromptLine } from '../input/prompts-file.js';
 import { askPeer } from '../measure/ask-peer.js';
 import type { Answer, Answers, AskedPeer } from '../measure/ask-peer.js';
-import { majorityVote } from '../measure/majority-vote.js';
-import type { GradedAnswer } from '../measure/measurement.js';
+import { countVotes } from '../measure/majority-vote.js';
 
 /** What one peer said to one question. */
 export interface Saying {
@@ -122,15 +121,8 @@ function toSaying(peer: string, version: bigint, { completion }: Answer & { ok: 
 }
 
 function vote(said: readonly Saying[]): Pick<MeshAnswer, 'answer' | 'votes' | 'chosen'> {
-  const ballots = said.map(({ answer, logProb }): GradedAnswer => ({
-    answer,
-    logProb,
-    correct: false,
-    tokens: 0,
-    meanEntropy: 0,
-  }));
-  const answer = majorityVote(ballots)?.answer ?? null;
-  const alike = said.filter((saying) => saying.answer === answer);
-  const [chosen] = alike.sort((a, b) => b.logProb - a.logProb);
-  return { answer, votes: answer === null ? 0 : alike.length, chosen };
+  const counted = countVotes(said);
+  if (counted) return { answer: counted.best.answer, votes: counted.votes, chosen: counted.best };
+  const [chosen] = [...said].sort((a, b) => b.logProb - a.logProb);
+  return { answer: null, votes: 0, chosen };
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 import type { Cli } from '../cli.js';
+import { loadChartLibrary } from '../study/charts/chart-library.js';
 import { writeReport } from '../study/report/write-report.js';
 import { runStudy } from '../study/run-study.js';
 import { readStudySpec } from '../study/study-spec.js';
@@ -34,6 +35,8 @@ function runCommand(cli: Cli): Command {
     .option('--no-report', 'write no report at the end')
     .action(async (spec: string, options: { out: string; only?: string[]; report: boolean }) => {
       const study = await readStudySpec(spec, cli.cwd);
+      // What the report lacks is told before the hours, not after.
+      if (options.report) await loadChartLibrary();
       const folder = fromCwd(cli, options.out);
       const { path } = await runStudy(cli, study.spec, folder, options.only);
       if (options.report) {

@@ -1,8 +1,7 @@
-import { passAtK } from '@parley/evaluation';
 import type { VerifierGap } from '@parley/evaluation';
 import type { Recipe } from '@parley/pst';
-import { majorityVote } from '../measure/majority-vote.js';
 import type { Graded, Measurement, PeerMeasurement } from '../measure/measurement.js';
+import { sampledScores } from '../measure/statistics.js';
 import type { GuardRecord } from '../runs/run-recorder.js';
 
 /** What one cell of a study came to: one line of its results. Accuracies and gaps are shares in [0, 1]. */
@@ -86,17 +85,13 @@ export function correctness(graded: readonly Graded[]): Correctness {
 
 function peerScores(peer: PeerMeasurement, samples: number): PeerScores {
   const given = peer.greedy.filter((one) => one !== undefined);
-  const whole = peer.samples.filter((list) => list.length === samples);
-  const rights = whole.map((list) => list.filter(({ correct }) => correct).length);
-  const powers = Array.from({ length: Math.floor(Math.log2(samples)) + 1 }, (_, i) => 2 ** i);
+  const sampled = sampledScores(peer, samples);
   return {
     name: peer.name,
     greedy: correctness(peer.greedy),
-    sampled: mean(rights) / samples,
-    majority: mean(whole.map((list) => Number(majorityVote(list)?.correct ?? false))),
-    passAtK: Object.fromEntries(
-      powers.map((k) => [String(k), mean(rights.map((right) => passAtK(samples, right, k)))]),
-    ),
+    sampled: sampled?.accuracy ?? NaN,
+    majority: sampled?.majority ?? NaN,
+    passAtK: Object.fromEntries((sampled?.passAt ?? []).map(({ k, value }) => [String(k), value])),
     gap: peer.gap ?? null,
     yesNoGap: peer.yesNo?.gap ?? null,
     entropy: mean(given.map(({ meanEntropy }) => meanEntropy)),

@@ -1,4 +1,5 @@
-import { mkdir, rm, stat, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   heldOutQuestions,
@@ -8,6 +9,7 @@ import {
   taskNamed,
   unlabelledQuestions,
 } from '@parley/evaluation';
+import { requireRoom } from '@parley/models';
 import { ParleyError } from '@parley/runtime';
 import type { Cli } from '../cli.js';
 import { measureWithProgress } from '../measure/measure-with-progress.js';
@@ -25,6 +27,7 @@ import { MESH_FOLDER, startStudyMesh } from './study-mesh.js';
 import type { StudyMesh } from './study-mesh.js';
 import { openStudyResults } from './study-results.js';
 import type { StudyResults } from './study-results.js';
+import { PEERS } from './study-spec.js';
 import type { StudyPopulation, StudySpec } from './study-spec.js';
 import { sabotagePeer } from './sabotage.js';
 import { trainCell, UNTRAINED } from './train-cell.js';
@@ -65,7 +68,8 @@ export async function runStudy(
     .filter(({ cells }) => cells.length > 0);
   const total = groups.reduce((sum, { cells }) => sum + cells.length, 0);
   cli.terminal.line(`${total} cells to run, ${results.cells.length} are there`);
-  await requireRoom(folder, groups, spec);
+  const totalBytes = bytesOf(groups, spec);
+  await requireRoom({ label: 'The study', folder, totalBytes, presentBytes: 0 });
   let done = 0;
   for (const group of groups) {
     const peers = await populationPeers(cli, join(folder, 'populations'), group.population);
@@ -195,10 +199,10 @@ async function populationPeers(
   ];
   const own = join(folder, [name, ...settings].join('-'));
   // Written when all peers are.
-  if (await exists(join(own, POPULATION_FILE))) return demoPeers(own);
+  if (existsSync(join(own, POPULATION_FILE))) return demoPeers(own);
   const progress = terminal.progress({
     label: `Pretraining population ${name}`,
-    total: 3 * (steps + listeningSteps),
+    total: PEERS * (steps + listeningSteps),
     unit: 'steps',
   });
   try {
@@ -226,30 +230,14 @@ function peersOf({ peers }: CellGroup, population: readonly LocalPeer[]): readon
   return population.map((_, index) => ({ name: `${first.name}-${index + 1}`, folder: first.folder }));
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** A mesh is removed when its cells are done, so that the largest decides. */
-async function requireRoom(folder: string, groups: readonly CellGroup[], spec: StudySpec): Promise<void> {
+/** What the largest mesh takes: each is removed when its cells are done. */
+function bytesOf(groups: readonly CellGroup[], spec: StudySpec): number {
   const versions = ({ row }: StudyCell) =>
     row === undefined
       ? 1
-      : 3 * (1 + Math.ceil((row.questions ?? spec.questions) / row.recipe.rounds.promptsPerRound));
+      : PEERS * (1 + Math.ceil((row.questions ?? spec.questions) / row.recipe.rounds.promptsPerRound));
   const bytes = groups.map(({ cells }) =>
     cells.reduce((sum, cell) => sum + CELL_BYTES + versions(cell) * VERSION_BYTES, 0),
   );
-  const needed = Math.max(0, ...bytes);
-  const { bavail, bsize } = await statfs(folder);
-  const free = bavail * bsize;
-  if (needed <= free) return;
-  const size = (value: number) => `${(value / 1024 ** 3).toFixed(1)} GB`;
-  throw new ParleyError(
-    'DISK_FULL',
-    `The study needs up to ${size(needed)} in ${folder}, where ${size(free)} are free; make room there, or choose another --out`,
-    { details: { folder, needed: String(needed), free: String(free) } },
-  );
+  return Math.max(0, ...bytes);
 }

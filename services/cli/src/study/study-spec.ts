@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { LISTENING_PARTS, TASKS } from '@parley/evaluation';
-import { resolveRecipe } from '@parley/pst';
+import { mergeFields, resolveRecipe } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import { ParleyError, sha256 } from '@parley/runtime';
 import { z } from 'zod';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9.-]*$/, 'is no name: lower-case letters, digits, "." and "-"');
 /** Peers of a population. */
-const PEERS = 3;
+export const PEERS = 3;
 
 const count = z.int().min(1);
 const task = z.enum(TASKS.map((one) => one.name));
@@ -29,8 +29,11 @@ const row = z.strictObject({
   title: z.string().min(1),
   /** What differs from a preset; see docs/recipes.md. */
   recipe: z.record(z.string(), z.unknown()),
-  /** `full`, or `lora:<rank>`. */
-  train: z.string().default('full'),
+  /** As `parley run --train`. */
+  train: z
+    .string()
+    .regex(/^(full|lora:[1-9]\d{0,3}(:\d+(\.\d+)?)?)$/, 'must be full, or lora:<rank>[:<alpha>]')
+    .default('full'),
   /** `clones`: three copies of one peer of the population instead of its three peers. */
   peers: z.enum(['population', 'clones']).default('population'),
   /** `oracle`: the recipe's training settings on the right solutions, as nobody has them outside a study. */
@@ -117,8 +120,14 @@ export async function readStudySpec(file: string, cwd: string): Promise<{ spec: 
     ...rows.flatMap((one, i) => unknownNames(one, i, parsed.data)),
   ];
   const complete = rows.map((one, i): StudyRow => {
-    const resolved = resolveRecipe(merge(common, one.recipe), { peers: PEERS });
-    if (resolved.ok) return { ...one, recipe: resolved.recipe };
+    const resolved = resolveRecipe(mergeFields(common, one.recipe), { peers: PEERS });
+    if (resolved.ok) {
+      const row = { ...one, recipe: resolved.recipe };
+      problems.push(
+        ...tooFewQuestions(row, row.questions ?? rest.questions).map((why) => `rows.${i}.${why}`),
+      );
+      return row;
+    }
     problems.push(...resolved.problems.map(({ path: at, message }) => `rows.${i}.recipe.${at} ${message}`));
     return { ...one, recipe: undefined as never };
   });
@@ -152,18 +161,13 @@ function unknownNames(one: z.infer<typeof row>, i: number, whole: z.infer<typeof
   ];
 }
 
-/** Objects field by field; whatever else, the second. */
-function merge(base: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {
-  const result = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const was = result[key];
-    result[key] = isRecord(was) && isRecord(value) ? merge(was, value) : value;
-  }
-  return result;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** A run without a round, and a peer that would never turn bad, are no cells. */
+function tooFewQuestions({ recipe, sabotage, labels }: StudyRow, questions: number): string[] {
+  const pool = labels === 'oracle' ? 0 : recipe.monitor.questions;
+  if (questions <= pool) return [`questions: the monitor pool takes the first ${pool} of ${questions}`];
+  const before = pool + (sabotage?.afterRounds ?? 0) * recipe.rounds.promptsPerRound;
+  if (questions > before) return [];
+  return [`sabotage.afterRounds: no round is left after ${before} of ${questions} questions`];
 }
 
 function invalid(path: string, problems: readonly string[]): ParleyError {

@@ -142,11 +142,24 @@ test('a specification is refused with every problem by its path', async (t) => {
     await refused({ rows: [{ ...row, recipe: { preset: 'paper', weight: { kind: 'heavy' } } }] }),
     /rows\.0\.recipe\.weight\.kind /,
   );
+  assert.match(
+    await refused({ rows: [{ ...row, train: 'lora:0' }] }),
+    /rows\.0\.train: must be full, or lora:/,
+  );
+  const watched = { preset: 'paper', monitor: { questions: 8 } };
+  assert.match(
+    await refused({ rows: [{ ...row, recipe: watched }] }),
+    /rows\.0\.questions: the monitor pool takes the first 8 of 8/,
+  );
+  assert.match(
+    await refused({ rows: [{ ...row, sabotage: { peer: 0, afterRounds: 2, kind: 'liar' } }] }),
+    /rows\.0\.sabotage\.afterRounds: no round is left after 8 of 8 questions/,
+  );
   const endless = { rows: [{ ...row, questions: 1e12 }] };
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, 'study.json'), JSON.stringify({ ...SMALL, ...endless }));
   const { stderr } = await runCommandLine(['study', 'study.json', '--out', 'out'], { cwd: folder });
-  assert.match(stderr, /needs up to [\d.]+ GB in .*out, where [\d.]+ GB are free/);
+  assert.match(stderr, /The study needs [\d.]+ GB more in .*out, where [\d.]+ GB are free/);
 });
 
 test('a file of results names the line that is none, and a cell of another specification', async (t) => {

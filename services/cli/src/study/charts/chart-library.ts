@@ -83,7 +83,7 @@ async function load() {
   } catch (cause) {
     throw new ParleyError(
       'CONFIG_INVALID',
-      'Charts are drawn by packages that are not installed here: run it in a checkout after `npm ci`, or give --no-charts',
+      'Charts are drawn by packages that are not installed here: run it in a checkout after `npm ci`, or give --no-charts (to `parley study report`; --no-report to `parley study`)',
       { cause },
     );
   }
