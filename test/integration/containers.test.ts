@@ -28,7 +28,7 @@ const KILLS = Number(process.env['PARLEY_TEST_CONTAINER_KILLS'] ?? 10);
 describe('the mesh in containers', { skip: await missingContainers() }, () => {
   let folder = '';
   let models: SmallModel[] = [];
-  let reference: RunOutcome;
+  let reference: RunOutcome | undefined;
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'parley-models-'));
@@ -142,6 +142,7 @@ describe('the mesh in containers', { skip: await missingContainers() }, () => {
   }
 
   function requireSame(outcome: RunOutcome): void {
+    assert.ok(reference, 'there is nothing to compare with: the undisturbed run has failed');
     assert.deepEqual(audit(reference, outcome), { lost: 0, doubled: 0, changed: 0, differences: [] });
     assert.deepEqual(outcome, reference);
   }

@@ -26,6 +26,8 @@ const NATS_FOLDER = '/var/tmp';
 const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
 const imageOf = (target: string) => `parley-${target}:${VERSION}`;
 const CALL_DEADLINE_MS = 10_000;
+/** The first containers of a busy machine read their images from a disk that many others use. */
+const READY_DEADLINE_MS = 180_000;
 const LOG_LINES = 25;
 const LOG_COLUMNS = 300;
 
@@ -158,16 +160,19 @@ async function start(
     if (command !== undefined) container.withCommand(command);
     running.set(service, await container.start());
   };
-  const untilReady = (service: string) => {
+  const untilReady = async (service: string) => {
     const { ready } = definitions[service];
-    return until(
-      `${service} is ready`,
-      async () => {
-        const url = `http://127.0.0.1:${portOf(service, ready.port)}${ready.path}`;
-        const answer = await fetch(url, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
-        return answer?.ok === true;
+    const asked = async () => {
+      const url = `http://127.0.0.1:${portOf(service, ready.port)}${ready.path}`;
+      const answer = await fetch(url, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
+      return answer?.ok === true;
+    };
+    await until(`${service} is ready`, asked, { deadlineMs: READY_DEADLINE_MS, pollMs: 100 }).catch(
+      (error: unknown) => {
+        throw new Error(`${service} did not become ready; it said last:\n${tails.get(service)?.join('\n')}`, {
+          cause: error,
+        });
       },
-      { deadlineMs: 60_000, pollMs: 100 },
     );
   };
   const container = (service: string) => {
