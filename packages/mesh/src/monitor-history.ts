@@ -14,7 +14,7 @@ export interface MonitorHistory {
   /** What it is by now, beside the peers that still take part. */
   now(peer: string, quarantined: ReadonlySet<string>): PeerSignals;
   /**
-   * The newest version of a peer that no verdict speaks of and that agrees with the vote of the others at the start no less
+   * The newest version of a peer that no verdict speaks of and that agrees with the vote at the start no less
    * than its first one did: what has begun to fall without a verdict yet is no place to go back to. Its first version if
    * there is none.
    */

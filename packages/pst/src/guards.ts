@@ -42,7 +42,7 @@ export interface PeerSignals {
   readonly parseable: number | null;
   /** Share of monitor questions on which the peer agrees with another current peer. */
   readonly peerAgreement: number | null;
-  /** Share of monitor questions on which it agrees with the vote of the other peers as they were at the start. */
+  /** Share of monitor questions on which it agrees with the vote of the peers as they were at the start. */
   readonly frozenAgreement: number | null;
   /** The same by question: null where there is no such vote, or no answer. Compared pair by pair. */
   readonly frozenMatches: readonly (boolean | null)[] | null;
@@ -145,7 +145,7 @@ export function judgePeer(
       guards.frozenAgreementDrop,
       fall,
       (from, to) =>
-        `${shares('agreement with the other peers as they were at the start')(from, to)}, ` +
+        `${shares('agreement with the vote at the start')(from, to)}, ` +
         `${change.lost} questions lost and ${change.gained} won, p = ${p.toPrecision(2)}`,
     );
   }

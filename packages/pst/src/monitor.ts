@@ -17,9 +17,11 @@ export interface MonitorAnswer {
 export type MonitorAnswers = readonly (MonitorAnswer | null)[];
 
 /**
- * What the monitor questions tell of one peer, without labels. It is held against the vote of the OTHERS as they were
- * at the start: had it voted itself, it would begin with a lead over whatever it says later, and any harmless change
- * would look like a fall.
+ * What the monitor questions tell of one peer, without labels. It is held against the vote of the peers as they were at
+ * the start, its own among them: what it knew that only one of two others did too shows nowhere else, and a peer that
+ * takes over another's mistakes even agrees with the others more often. The price is a lead at the start over whatever it
+ * says later, since questions that nobody agreed on count for nothing; small beside a collapse, but a reason to let
+ * `frozenAgreementDrop` tolerate some points.
  *
  * @param current - by name, the latest answers of every peer that takes part
  * @param initial - by name, the answers at the start of the run
@@ -61,18 +63,24 @@ export function monitorSignals(
   };
 }
 
-/** By question, the answer that more than half of the other peers gave at the start, or null. */
+/**
+ * By question, the answer that more than half of the peers gave at the start, or null. A peer has no vote against itself
+ * where only one other answered: the two would agree by definition.
+ */
 function frozenVotes(
   peer: string,
   initial: ReadonlyMap<string, MonitorAnswers>,
   questions: number,
 ): (string | null)[] {
-  const voters = [...initial].flatMap(([name, answers]) => (name === peer ? [] : [answers]));
   return Array.from({ length: questions }, (_, question) => {
+    const given = [...initial].flatMap(([name, answers]) => {
+      const said = answers[question];
+      return said ? [{ name, answer: said.answer }] : [];
+    });
+    const voters = given.length > 2 ? given : given.filter(({ name }) => name !== peer);
     const counts = new Map<string, number>();
-    const given = voters.flatMap((answers) => answers[question] ?? []);
-    for (const { answer } of given) if (answer !== null) counts.set(answer, (counts.get(answer) ?? 0) + 1);
-    const found = [...counts].find(([, count]) => 2 * count > given.length);
+    for (const { answer } of voters) if (answer !== null) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+    const found = [...counts].find(([, count]) => 2 * count > voters.length);
     return found?.[0] ?? null;
   });
 }

@@ -134,7 +134,7 @@ export interface GuardRecipe {
   entropyDrop: number | null;
   /** Rise of agreement among the peers without which `frozenAgreementDrop` does not fire. */
   agreementRise: number | null;
-  /** Fall of agreement with the vote of the other peers as they were at the start. Needs a monitor pool. */
+  /** Fall of agreement with the vote of the peers as they were at the start. Needs a monitor pool. */
   frozenAgreementDrop: number | null;
   /** Relative change of mean response length, either way. */
   lengthDrift: number | null;
@@ -327,7 +327,7 @@ export const TRUST_PMI: Recipe = deepFreeze({
   weight: { ...PAPER.weight },
   anchor: { on: 'abstained', weight: 1, reference: 'previous' },
   // Peers that become sure of what they are right about lose most of their entropy, and nothing is wrong with them.
-  guards: { ...PAPER.guards, entropyDrop: 0.95, frozenAgreementDrop: 0.01 },
+  guards: { ...PAPER.guards, entropyDrop: 0.95, frozenAgreementDrop: 0.02 },
   monitor: { ...PAPER.monitor, questions: 256 },
   training: { ...TRUST.training, epochs: 6 },
   rounds: { ...TRUST.rounds, promptsPerRound: 1024 },

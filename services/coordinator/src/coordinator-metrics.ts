@@ -47,7 +47,7 @@ export const COORDINATOR_METRICS = {
   ),
   monitorShare: gauge(
     'parley_coordinator_monitor_ratio',
-    'Share of the monitor questions on which the peer, when last asked, agreed with the others as they were at the start, agreed with another peer, said the same in a sample, or gave an answer',
+    'Share of the monitor questions on which the peer, when last asked, agreed with the vote at the start, agreed with another peer, said the same in a sample, or gave an answer',
     ['peer', 'signal'],
   ),
   monitorEntropy: gauge(

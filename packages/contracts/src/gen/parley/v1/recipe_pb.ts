@@ -443,7 +443,7 @@ export type GuardChoice = Message<"parley.v1.GuardChoice"> & {
   agreementRise?: number | undefined;
 
   /**
-   * Stop a peer whose agreement with the vote of the others as they were at the start falls by more than this. Needs a
+   * Stop a peer whose agreement with the vote of the peers as they were at the start falls by more than this. Needs a
    * monitor pool.
    *
    * @generated from field: optional double frozen_agreement_drop = 8;
