@@ -1,7 +1,6 @@
 import { STREAMS, filters, readFrom } from '@parley/bus';
 import type { BlobReader, Bus } from '@parley/bus';
 import { MonitorMeasuredSchema } from '@parley/contracts';
-import type { MonitorMeasured } from '@parley/contracts';
 import { createMonitorHistory } from './monitor-history.js';
 import { readVerdicts } from './stopped-peers.js';
 
@@ -14,13 +13,17 @@ export async function lastGoodVersion(
   blobs: BlobReader,
   peer: string,
 ): Promise<bigint | undefined> {
-  let measured: MonitorMeasured[] = [];
+  let runId: string | undefined;
+  let history = createMonitorHistory();
   const options = { stream: STREAMS.rounds, schema: MonitorMeasuredSchema, blobs };
   for await (const { message } of readFrom(bus, { ...options, filter: filters.monitored() })) {
-    if (message.runId === measured[0]?.runId) measured.push(message);
-    else if (message.peers.some(({ name }) => name === peer)) measured = [message];
+    if (message.runId !== runId) {
+      if (!message.peers.some(({ name }) => name === peer)) continue;
+      runId = message.runId;
+      history = createMonitorHistory();
+    }
+    history.add(message);
   }
-  const [first] = measured;
-  if (first === undefined) return undefined;
-  return createMonitorHistory(measured).lastGood(peer, await readVerdicts(bus, blobs, first.runId));
+  if (runId === undefined) return undefined;
+  return history.lastGood(peer, await readVerdicts(bus, blobs, runId));
 }

@@ -1,7 +1,8 @@
 import { create } from '@bufbuild/protobuf';
 import { GuardVerdictSchema } from '@parley/contracts';
 import type { GuardVerdict, MonitorMeasured } from '@parley/contracts';
-import { createMonitorHistory, quarantinedBy, stoppedBy } from '@parley/mesh';
+import { quarantinedBy, stoppedBy } from '@parley/mesh';
+import type { MonitorHistory } from '@parley/mesh';
 import { judgePeer } from '@parley/pst';
 import type { Recipe } from '@parley/pst';
 import { tooFewLeft } from './too-few-left.js';
@@ -11,8 +12,10 @@ export interface MonitorCase {
   recipe: Recipe;
   /** Names of the run's peers. */
   peers: readonly string[];
-  /** Every measurement so far; the last is the one that is judged. */
-  measured: readonly MonitorMeasured[];
+  /** The measurement that is judged. */
+  measured: MonitorMeasured;
+  /** Every measurement so far, this one included. */
+  history: MonitorHistory;
   /** Verdicts of earlier measurements. */
   earlier: readonly GuardVerdict[];
   /** No round comes after this measurement. */
@@ -24,9 +27,15 @@ export interface MonitorCase {
  * rolled back and is still no better has something other than an update to blame: it is left out. A pure function of
  * durable messages, so that a measurement is judged alike whoever goes on from it.
  */
-export function judgeMonitor({ recipe, peers, measured, earlier, last }: MonitorCase): GuardVerdict[] {
-  const history = createMonitorHistory(measured);
-  const { runId, round, peers: asked } = measured.at(-1)!;
+export function judgeMonitor({
+  recipe,
+  peers,
+  measured,
+  history,
+  earlier,
+  last,
+}: MonitorCase): GuardVerdict[] {
+  const { runId, round, peers: asked } = measured;
   const stopped = stoppedBy(earlier);
   const quarantined = new Set(quarantinedBy(earlier).keys());
   const judged = asked.filter(

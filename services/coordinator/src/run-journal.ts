@@ -14,7 +14,7 @@ export interface RunJournal {
   /** Every verdict of the run so far. */
   verdicts(): Promise<GuardVerdict[]>;
   /** Every measurement of the monitor pool so far, oldest first. */
-  measurements(): Promise<MonitorMeasured[]>;
+  measurements(): AsyncIterable<MonitorMeasured>;
   /** Publishes a measurement; returns the one that is durable. */
   publishMeasurement(measured: MonitorMeasured): Promise<MonitorMeasured>;
   /** What was published of a version, of this run or not; `undefined` if the stream no longer has it. */
@@ -40,11 +40,9 @@ export function createRunJournal(
       return duplicate ? ((await at(subject)) ?? round) : round;
     },
     verdicts: () => readVerdicts(bus, blobs, runId),
-    async measurements() {
-      const found: MonitorMeasured[] = [];
+    async *measurements() {
       for await (const { message } of readFrom(bus, { ...monitored, filter: filters.monitored(runId) }))
-        found.push(message);
-      return found;
+        yield message;
     },
     async publishMeasurement(measured) {
       const { round, look } = measured;

@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { ItemFailureSchema } from '@parley/contracts';
 import type { GuardVerdict, ItemFailure, MonitorMeasured } from '@parley/contracts';
 import { createMonitorHistory, quarantinedBy } from '@parley/mesh';
-import type { PeerHandle, RunFacts } from '@parley/mesh';
+import type { MonitorHistory, PeerHandle, RunFacts } from '@parley/mesh';
 import type { PeerSignals } from '@parley/pst';
 import type { Log } from '@parley/runtime';
 import type { RoundTools } from './generate-round.js';
@@ -61,26 +61,36 @@ export async function createRunMonitor(parts: RunMonitorParts): Promise<RunMonit
   const { recipe, seed } = facts;
   const { questions, everyRounds } = recipe.monitor;
   const names = peers.map(({ name }) => name);
-  const measured = questions > 0 ? await journal.measurements() : [];
+  /** Of all measured rounds but the last. */
+  const history = createMonitorHistory();
+  /** The durable measurements of the round that was measured last, by look. */
+  let latest: MonitorMeasured[] = [];
+  const enter = (made: MonitorMeasured): void => {
+    if (latest.length > 0 && latest[0].round !== made.round) {
+      for (const one of latest) history.add(one);
+      latest = [];
+    }
+    latest.push(made);
+  };
+  if (questions > 0) for await (const one of journal.measurements()) enter(one);
 
-  /** The measurement of a place, which is made unless it is durable. */
+  /** Measures, after the measurements of a history, and tells. */
   const measure = async (
     round: number,
     look: number,
+    soFar: MonitorHistory,
     absent: ReadonlyMap<string, ItemFailure>,
     signal: AbortSignal,
   ): Promise<MonitorMeasured> => {
-    const durable = measured.find((one) => one.round === BigInt(round) && one.look === look);
-    if (durable !== undefined) return durable;
-    const history = createMonitorHistory(measured);
     const pool = (await prompts.pool(signal)).map(({ prompt }) => prompt);
     const versions = peers.map(({ name }) => progress.latest(name)?.version ?? 0n);
-    const measuredVersion = (peer: string) => history.versionOf(peer);
+    const measuredVersion = (peer: string) => soFar.versionOf(peer);
     const plan = { runId, round, look, peers, recipe, seed, pool, absent, versions, measuredVersion };
     const made = await journal.publishMeasurement(await measureMonitor(plan, tools, signal));
-    measured.push(made);
+    enter(made);
     const quarantined = new Set(quarantinedBy(book.all).keys());
-    const now = createMonitorHistory(measured);
+    const now = soFar.copy();
+    now.add(made);
     const asked = made.peers.filter(({ missing }) => missing === undefined);
     await parts.onMeasured(
       made,
@@ -101,11 +111,14 @@ export async function createRunMonitor(parts: RunMonitorParts): Promise<RunMonit
       if (questions === 0 || !(last || round % everyRounds === 0)) return absent;
       let earlier = book.all.filter((verdict) => verdict.round < place);
       let outside = absent;
+      const durable = (look: number) => latest.find((one) => one.round === place && one.look === look);
+      const soFar = history.copy();
+      if (durable(0) === undefined) for (const one of latest) soFar.add(one);
       for (const look of LOOKS) {
-        const made = await measure(round, look, outside, signal);
+        const made = durable(look) ?? (await measure(round, look, soFar, outside, signal));
+        soFar.add(made);
         for (const { name, missing } of made.peers) if (missing) absent.set(name, missing);
-        const upTo = measured.slice(0, measured.indexOf(made) + 1);
-        const found = judgeMonitor({ recipe, peers: names, measured: upTo, earlier, last });
+        const found = judgeMonitor({ recipe, peers: names, measured: made, history: soFar, earlier, last });
         for (const verdict of found) await book.enter(verdict);
         for (const [name, why] of leftOut(found)) absent.set(name, why);
         earlier = [...earlier, ...found];
@@ -115,12 +128,10 @@ export async function createRunMonitor(parts: RunMonitorParts): Promise<RunMonit
           ),
         );
         if (back.size === 0) break;
-        const isMeasured = measured.length > upTo.length;
-        if (!isMeasured) {
+        if (durable(look + 1) === undefined) {
           await parts.settled(round, signal);
-          const history = createMonitorHistory(upTo);
           for (const verdict of back.values())
-            await parts.takeBack(verdict, history.lastGood(verdict.peer, earlier)!, signal);
+            await parts.takeBack(verdict, soFar.lastGood(verdict.peer, earlier)!, signal);
         }
         // The others said what they have to say.
         outside = new Map(names.flatMap((name) => (back.has(name) ? [] : [[name, NOT_ASKED] as const])));
