@@ -35,7 +35,7 @@ export function renderResults(tasks: readonly TaskFigures[], charts: readonly Ch
 function renderTask(task: TaskFigures, charts: ChartNames): string[] {
   const { populations, heldOut } = task;
   const sections: [heading: string, ...parts: string[]][] = [
-    ['Without training', untrainedTable(task), UNTRAINED_NOTE],
+    ['Without training', untrainedTable(task), UNTRAINED_NOTE, untrainedPopulationsTable(task)],
     ['Accuracy', accuracyTable(task), oracleNote(task), ...image('Change by row', charts.changes)],
     ['Peers and vote', ...image('Change of the peers against change of the vote', charts.vote)],
     ['Peer by peer', ...image('Each peer before and after', charts.peers)],
@@ -72,6 +72,27 @@ function untrainedTable({ untrained }: TaskFigures): string {
       change(againstPeers),
       change(againstBest),
       `${better} of ${againstBest.values.length}`,
+    ]),
+  );
+}
+
+function untrainedPopulationsTable({ untrainedPopulations }: TaskFigures): string {
+  return markdownTable(
+    figureColumns(
+      'Population',
+      'Mean peer',
+      'Best peer',
+      'Vote',
+      'Last of a sequence (mean over the orders)',
+      'Last against the best peer',
+    ),
+    untrainedPopulations.map(({ population, peers, bestPeer, vote, lastOfSequence }) => [
+      population,
+      percent(peers),
+      percent(bestPeer),
+      percent(vote),
+      accuracy(lastOfSequence),
+      lastOfSequence === null ? '–' : points(lastOfSequence - bestPeer),
     ]),
   );
 }

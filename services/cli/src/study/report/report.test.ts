@@ -104,8 +104,9 @@ test('tables hold what is worked out by hand', async (t) => {
     // Sequences: p1 75 and 25, p2 50 and 25; the best peer has 50 in both.
     '| The last peer of a sequence (best order) | 62.5 % | +31.3 [−48.2, +110.7] | +12.5 [−146.3, +171.3] | 1 of 2 |',
     "| The vote of the peers' greedy answers | 37.5 % | +6.3 [−73.2, +85.7] | −12.5 [−171.3, +146.3] | 0 of 2 |",
-    // Seed 1 alone, which both have: p1 25 − 12.5, p2 25 − 0.
-    '| 1e-4 | uniform | 2 | +18.8 [−60.7, +98.2] | not excluded |',
+    '| p2 | 25.0 % | 50.0 % | 25.0 % | 37.5 % | −12.5 |',
+    // Seed 1 alone, which both have: p1 25 − 12.5, p2 25 − 0; of the vote +25 and −25.
+    '| 1e-4 | uniform | 2 | +18.8 [−60.7, +98.2] | not excluded | ±0.0 [−317.7, +317.7] | not excluded |',
   ]) {
     assert.ok(text.includes(`${line}\n`), `no line ${line} in\n${text}`);
   }

@@ -5,8 +5,8 @@ import { populationFigures } from './population-figures.js';
 import type { PopulationFigures } from './population-figures.js';
 import { rowFigures } from './row-figures.js';
 import type { RowFigures } from './row-figures.js';
-import { untrainedFigures } from './untrained-figures.js';
-import type { UntrainedFigures } from './untrained-figures.js';
+import { untrainedFigures, untrainedPopulations } from './untrained-figures.js';
+import type { UntrainedFigures, UntrainedPopulation } from './untrained-figures.js';
 import { weightingFigures } from './weighting-figures.js';
 import type { WeightingFigures } from './weighting-figures.js';
 
@@ -21,6 +21,7 @@ export interface TaskFigures {
   /** Title of the row that shares are taken of. */
   oracle: string | undefined;
   untrained: UntrainedFigures[];
+  untrainedPopulations: UntrainedPopulation[];
   rows: RowFigures[];
   weightings: WeightingFigures[];
   byPopulation: PopulationFigures[];
@@ -51,6 +52,7 @@ function taskFigures(task: ComparedTask): TaskFigures {
     passK,
     oracle: oracle?.title,
     untrained: untrainedFigures(untrained),
+    untrainedPopulations: untrainedPopulations(untrained),
     rows: rows.map((row) => rowFigures(row, oracle, passK)),
     weightings: weightingFigures(rows),
     byPopulation: populationFigures(task),

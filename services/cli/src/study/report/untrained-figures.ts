@@ -15,6 +15,27 @@ export interface UntrainedFigures {
   better: number;
 }
 
+/** One untrained population. Accuracies are shares. */
+export interface UntrainedPopulation {
+  population: string;
+  peers: number;
+  bestPeer: number;
+  vote: number;
+  /** The last peer of a sequence, mean over the orders; null where it was not measured. */
+  lastOfSequence: number | null;
+}
+
+/** Population by population, what answers before training. */
+export function untrainedPopulations(cells: readonly CellResult[]): UntrainedPopulation[] {
+  return cells.map((cell) => ({
+    population: cell.population,
+    peers: peersAlone(cell),
+    bestPeer: bestPeer(cell),
+    vote: cell.vote.accuracy,
+    lastOfSequence: cell.lastOfSequence === undefined ? null : meanOf(lasts(cell)),
+  }));
+}
+
 /** What can be had of untrained populations. Ways that were not measured are left out. */
 export function untrainedFigures(cells: readonly CellResult[]): UntrainedFigures[] {
   const ways: [title: string, accuracy: (cell: CellResult) => number][] = [

@@ -17,8 +17,9 @@ export interface WeightingContrast {
   learningRate: number;
   /** The other weighting. */
   against: string;
-  /** Of the peers' mean change, sigmoid less the other, paired by population and seed. */
-  difference: Estimate;
+  /** Sigmoid less the other, paired by population and seed: of the peers' mean change, and of the vote's. */
+  peers: Estimate;
+  vote: Estimate;
 }
 
 /** Rows whose recipes differ in weights and learning rate alone. */
@@ -105,19 +106,24 @@ function contrasts(set: readonly Weighed[]): WeightingContrast[] {
       .map((other) => ({
         learningRate: sigmoid.learningRate,
         against: other.weighting,
-        difference: pairedDifference(sigmoid.row, other.row),
+        peers: pairedDifference(sigmoid.row, other.row, meanChange),
+        vote: pairedDifference(sigmoid.row, other.row, voteChange),
       }));
   });
 }
 
 /** Over the populations on which both have cells of the same seed. */
-function pairedDifference(one: ComparedRow, other: ComparedRow): Estimate {
+function pairedDifference(
+  one: ComparedRow,
+  other: ComparedRow,
+  changeOf: (comparison: Comparison) => number,
+): Estimate {
   return estimate(
     one.populations.flatMap(({ population, comparisons }) => {
       const partners = other.populations.find((there) => there.population === population)?.comparisons ?? [];
       const differences = comparisons.flatMap((comparison) => {
         const partner = partners.find(({ cell }) => cell.seed === comparison.cell.seed);
-        return partner ? [meanChange(comparison) - meanChange(partner)] : [];
+        return partner ? [changeOf(comparison) - changeOf(partner)] : [];
       });
       const value = meanOfKnown(differences);
       return Number.isNaN(value) ? [] : [{ population, value }];
@@ -127,4 +133,8 @@ function pairedDifference(one: ComparedRow, other: ComparedRow): Estimate {
 
 function meanChange({ peers }: Comparison): number {
   return meanOfKnown(peers.map(({ was, is }) => is.greedy.accuracy - was.greedy.accuracy));
+}
+
+function voteChange({ vote: { was, is } }: Comparison): number {
+  return is.accuracy - was.accuracy;
 }
