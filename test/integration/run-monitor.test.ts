@@ -12,8 +12,9 @@ import {
   VersionCommittedSchema,
   WeightedUpdateSchema,
 } from '@parley/contracts';
-import type { RoundGenerated, Run } from '@parley/contracts';
+import type { MonitorMeasured, RoundGenerated, Run } from '@parley/contracts';
 import type { GuardAction, Recipe } from '@parley/pst';
+import { answerAlone } from '../support/rule-peer.js';
 import type { RulePeer, RulePeerOptions } from '../support/rule-peer.js';
 import {
   SKILLS,
@@ -192,6 +193,22 @@ describe('a peer that turns bad', () => {
       updates.map(({ items }) => items.length > 0),
       [true, true, false, false],
     );
+  });
+
+  it('also one that takes over another’s mistakes, and agrees with it on everything', async () => {
+    await using mesh = await startTestMesh();
+    const all = (skill: number) => ({ '+': skill, '-': skill, '*': skill });
+    const says = (question: string, version: number) =>
+      version >= 2 ? `The answer is ${answerAlone('cat', all(0.4), question)}` : undefined;
+    await mesh.startPeer({ name: 'ant', skills: all(0.9) });
+    await mesh.startPeer({ name: 'bee', skills: all(0.8), says });
+    await mesh.startPeer({ name: 'cat', skills: all(0.4) });
+    await complete(mesh, monitored('report'), 2);
+    assert.deepEqual(await ruled(mesh), ['2 bee 2 frozenAgreementDrop none']);
+    const measurements = await measured(mesh);
+    const said = ({ peers }: MonitorMeasured, name: string) =>
+      peers.find((peer) => peer.name === name)!.answers.map(({ finalAnswer }) => finalAnswer);
+    assert.deepEqual(said(measurements.at(-1)!, 'bee'), said(measurements[0], 'cat'));
   });
 
   it('rollback: weights that it no longer keeps come from where they were stored', async () => {

@@ -383,6 +383,11 @@ function ownAnswer(
   return heard.at(-1) ?? truth + 1 + Math.floor(3 * uniform('slip', name, question, draw));
 }
 
+/** What a peer of that name and skills says alone, greedily. */
+export function answerAlone(name: string, skills: Record<Operator, number>, question: string): number {
+  return ownAnswer(name, skills, question, [], 0);
+}
+
 function finalNumber(text: string): number | undefined {
   const found = /answer is (-?\d+)/.exec(text)?.[1];
   return found === undefined ? undefined : Number(found);
@@ -418,7 +423,7 @@ function likelihood(name: string, skills: Record<Operator, number>, item: ScoreI
     continuation.split(' ').filter((word) => word !== '').length + (includeEnd ? 1 : 0),
   );
   const scored = finalNumber(prefix + continuation) ?? Number(continuation);
-  const own = ownAnswer(name, skills, question, [], 0) === scored;
+  const own = answerAlone(name, skills, question) === scored;
   const shown = context.map((contribution) => finalNumber(contribution.text) === scored);
   const hint = shown.reduce((sum, agrees) => sum + (agrees ? 0.3 : -0.3), 0);
   const skill = skills[solve(question).operator];
