@@ -31,7 +31,16 @@ const cell = z.object({
     optimizerSteps: z.number(),
   }),
   accepted: figure,
-  verdicts: z.array(z.object({ guard: z.string() })),
+  verdicts: z.array(
+    z.object({
+      round: z.number(),
+      peer: z.string(),
+      guard: z.string(),
+      value: z.number(),
+      threshold: z.number(),
+      action: z.string(),
+    }),
+  ),
   peers: z
     .array(
       z.object({

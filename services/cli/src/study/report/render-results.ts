@@ -43,6 +43,7 @@ function renderTask(task: TaskFigures, charts: ChartNames): string[] {
     ['Answers', answersTable(task), ANSWERS_NOTE],
     ...weightingSections(task, charts),
     ['Training', trainingTable(task), TRAINING_NOTE, ...stopped(task)],
+    ['Guards', ...verdicts(task)],
     ['Population by population', BY_POPULATION_NOTE, ...task.byPopulation.map(populationTable)],
   ];
   return [
@@ -114,6 +115,10 @@ const TRAINING_NOTE =
   'Means of a cell, over all its peers, but for three counts of cells: all of them, those in which a guard found something, and those that ended ' +
   'before their last round.';
 
+const GUARDS_NOTE =
+  'What guards found on the monitor pool; a round that never came is the measurement after the last. Shares and relative changes as the ' +
+  'guard measures them; the change of the peer is of its greedy accuracy on held-out questions.';
+
 const BY_POPULATION_NOTE =
   "Change of each peer's greedy accuracy in points; intervals here are of a paired bootstrap over the questions, 95 %.";
 
@@ -137,6 +142,29 @@ function stopped({ stopped }: TaskFigures): string[] {
       )
       .join('\n'),
   ];
+}
+
+function verdicts({ guarded }: TaskFigures): string[] {
+  if (guarded.length === 0) return [];
+  const table = markdownTable(
+    figureColumns('Cell', 'Before round', 'Peer', 'Guard', 'Found', 'Limit', 'Action', 'Peer in the end'),
+    guarded.flatMap(({ cell, peers }) =>
+      cell.verdicts.map(({ round, peer, guard, value, threshold, action }) => {
+        const found = peers.find(({ name }) => name === peer);
+        return [
+          `\`${cell.cell}\``,
+          String(round),
+          peer === '' ? 'all' : peer,
+          `\`${guard}\``,
+          value.toFixed(3),
+          String(threshold),
+          `\`${action}\``,
+          found ? points(found.is.greedy.accuracy - found.was.greedy.accuracy) : '–',
+        ];
+      }),
+    ),
+  );
+  return [GUARDS_NOTE, table];
 }
 
 function populationTable({ untrained, rows }: PopulationFigures): string {

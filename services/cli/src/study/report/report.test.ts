@@ -76,7 +76,21 @@ function cell(
 }
 
 const UNIFORM = { recipe: recipe({ kind: 'uniform' }, 1e-4) };
-const STOPPED = { state: 'stopped', stateReason: 'entropy fell' };
+const STOPPED = {
+  state: 'stopped',
+  stateReason: 'entropy fell',
+  verdicts: [
+    {
+      round: 1,
+      peer: 'b',
+      guard: 'entropyDrop',
+      value: 0.8,
+      threshold: 0.75,
+      action: 'pause-run',
+      message: 'entropy fell',
+    },
+  ],
+};
 
 /** Two populations; `oracle` is on the first alone. */
 const CELLS = [
@@ -99,7 +113,8 @@ test('tables hold what is worked out by hand', async (t) => {
     '| The row oracle | 1 of 2 | 37.5 → 100.0 % | +62.5 | +50.0 (p1 a) | +50.0 | +50.0 (p1) | 100 % |',
     '| The row default | +15.6 [−103.5, +134.7] | ±0.0 [±0.0, ±0.0] | 15.0 → 7.5 | −50 % | 0.750 → 0.750 |',
     '| The row default | 187.5 | 31.3 | 50.0 → 50.0 % | 0.250 → 0.250 | 14.0 → 14.0 | 0.0 → 0.0 % |',
-    '| The row default | 3 | 50 % | 4.0 of 4.0 | 10 | 4 | 0 | 1 | 30 s | 6.0 s |',
+    '| The row default | 3 | 50 % | 4.0 of 4.0 | 10 | 4 | 1 | 1 | 30 s | 6.0 s |',
+    '| `p1/default/2` | 1 | b | `entropyDrop` | 0.800 | 0.75 | `pause-run` | −25.0 |',
     '- `p1/default/2` stopped: entropy fell',
     // Sequences: p1 75 and 25, p2 50 and 25; the best peer has 50 in both.
     '| The last peer of a sequence (best order) | 62.5 % | +31.3 [−48.2, +110.7] | +12.5 [−146.3, +171.3] | 1 of 2 |',

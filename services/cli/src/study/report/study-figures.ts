@@ -27,6 +27,8 @@ export interface TaskFigures {
   byPopulation: PopulationFigures[];
   /** The row whose peers are shown one by one. */
   shown: ComparedRow | undefined;
+  /** Cells in which a guard spoke. */
+  guarded: Comparison[];
   /** Cells that did not run to their end. */
   stopped: Comparison[];
 }
@@ -45,6 +47,7 @@ function taskFigures(task: ComparedTask): TaskFigures {
       ...untrained.flatMap(({ peers }) => peers.flatMap(({ passAtK }) => Object.keys(passAtK).map(Number))),
     ),
   );
+  const all = rows.flatMap(({ populations }) => populations.flatMap(({ comparisons }) => comparisons));
   return {
     task: task.task,
     populations: untrained.map(({ population }) => population),
@@ -57,8 +60,7 @@ function taskFigures(task: ComparedTask): TaskFigures {
     weightings: weightingFigures(rows),
     byPopulation: populationFigures(task),
     shown: rows.find(({ name }) => name === 'default') ?? rows[0],
-    stopped: rows
-      .flatMap(({ populations }) => populations.flatMap(({ comparisons }) => comparisons))
-      .filter(({ cell }) => cell.state !== 'completed'),
+    guarded: all.filter(({ cell }) => cell.verdicts.length > 0),
+    stopped: all.filter(({ cell }) => cell.state !== 'completed'),
   };
 }
