@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect as connectTo, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -35,6 +35,29 @@ test('a server that starts late is waited for', async () => {
   await using _server = await startNatsServer({ port });
   const bus = await connecting;
   await bus.close();
+});
+
+test('a connection that is taken and never answered is given up for another', async () => {
+  await using server = await startNatsServer();
+  const taken: Socket[] = [];
+  const door = createServer((socket) => {
+    taken.push(socket);
+    if (taken.length > 1) socket.pipe(connectTo(server.port, '127.0.0.1')).pipe(socket);
+  }).listen(0, '127.0.0.1');
+  await once(door, 'listening');
+  try {
+    const { port } = door.address() as AddressInfo;
+    const bus = await connectBus({
+      name: 'test',
+      servers: `nats://127.0.0.1:${port}`,
+      connectTimeoutMs: 60_000,
+    });
+    assert.equal(taken.length, 2);
+    await bus.close();
+  } finally {
+    for (const socket of taken) socket.destroy();
+    door.close();
+  }
 });
 
 test('a server without JetStream is refused with the remedy', async () => {

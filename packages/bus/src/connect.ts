@@ -124,6 +124,12 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   }
 }
 
+/**
+ * Milliseconds for one attempt to connect, the first and later ones. A socket that closes between the server's greeting and
+ * the TLS handshake is never heard of again: no event comes, and the attempt would take all the time there is.
+ */
+const ATTEMPT_MS = 5000;
+
 async function connectFirst(options: BusOptions, url: string): Promise<NatsConnection> {
   const { connectTimeoutMs = 10_000, awaitsAccess = false, log = createSilentLog() } = options;
   const natsOptions = await connectionOptions(options, connectTimeoutMs);
@@ -169,7 +175,7 @@ async function connectionOptions(options: BusOptions, timeoutMs: number): Promis
     servers: [options.servers].flat(),
     name: options.name,
     inboxPrefix: inboxPrefix(options.identity),
-    timeout: timeoutMs,
+    timeout: Math.min(timeoutMs, ATTEMPT_MS),
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
     reconnectTimeWait: 250,
