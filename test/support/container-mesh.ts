@@ -26,8 +26,7 @@ const NATS_FOLDER = '/var/tmp';
 const VERSION = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
 const imageOf = (target: string) => `parley-${target}:${VERSION}`;
 const CALL_DEADLINE_MS = 10_000;
-/** The first containers of a busy machine read their images from a disk that many others use. */
-const READY_DEADLINE_MS = 180_000;
+const READY_DEADLINE_MS = 60_000;
 const LOG_LINES = 25;
 const LOG_COLUMNS = 300;
 

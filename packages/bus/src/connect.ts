@@ -125,8 +125,8 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
 }
 
 /**
- * Milliseconds for one attempt to connect, the first and later ones. A socket that closes between the server's greeting and
- * the TLS handshake is never heard of again: no event comes, and the attempt would take all the time there is.
+ * Milliseconds for one attempt to connect, the first and later ones. One that is taken and never answered would otherwise use
+ * up all the time there is, and none would follow.
  */
 const ATTEMPT_MS = 5000;
 
